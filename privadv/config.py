@@ -1,0 +1,70 @@
+"""The ground every configuration and manifest stands on: frozen pydantic sections that refuse unknown keys."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Self
+
+import pydantic
+import yaml
+
+from privadv.errors import PrivadvError
+
+
+class Section(pydantic.BaseModel):
+    """A frozen group of settings or facts. Equal content gives an equal :meth:`digest`."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @classmethod
+    def parse(cls, data: dict[str, Any] | str, where: str) -> Self:
+        """Validate ``data`` (a mapping or JSON text); ``where`` names its origin in the error.
+
+        Raises:
+            PrivadvError: one line with the dotted key, the offending value and what was expected.
+        """
+        try:
+            return cls.model_validate_json(data) if isinstance(data, str) else cls.model_validate(data)
+        except pydantic.ValidationError as error:
+            raise PrivadvError(f"{where}: {_first_problem(error)}") from None
+
+    def canonical(self) -> str:
+        """The content as compact JSON with sorted keys: equal sections give equal text."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def digest(self) -> str:
+        """sha256 (hex) of :meth:`canonical`."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+def _first_problem(error: pydantic.ValidationError) -> str:
+    problems = error.errors()
+    first = problems[0]
+    key = ".".join(str(part) for part in first["loc"]) or "(top level)"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"unknown key '{key}': remove it or check its spelling{more}"
+    if first["type"] == "missing":
+        return f"key '{key}' is missing: add it{more}"
+    value = repr(first["input"])
+    return f"key '{key}' = {value[:80]}: {first['msg']}{more}"
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping with the safe loader.
+
+    Raises:
+        PrivadvError: the file is missing, is no YAML, uses tags, or is no mapping.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PrivadvError(f"{path}: cannot read the configuration ({error.strerror}): check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise PrivadvError(f"{path}: not valid YAML ({reason[:200]}): mend that line") from None
+    if not isinstance(data, dict):
+        raise PrivadvError(f"{path}: holds no mapping of sections: start from configs/smoke.yaml")
+    return data

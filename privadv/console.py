@@ -1,0 +1,58 @@
+"""What long work says while it runs: rich bars on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def say(text: str) -> None:
+    """Print one line at once, whatever the output is connected to."""
+    print(text, flush=True)
+
+
+class _Bar:
+    """A bar on a terminal."""
+
+    def __init__(self, bar: Progress, what: str, total: int) -> None:
+        self._bar = bar
+        self._task = bar.add_task(what, total=total, values="")
+
+    def advance(self, n: int = 1, **values: float) -> None:
+        self._bar.update(self._task, advance=n, values=_format(values))
+
+
+class _Lines:
+    """A line in a log, at most every ``seconds`` and at the end."""
+
+    def __init__(self, what: str, total: int, seconds: float = 10.0) -> None:
+        self._what, self._total, self._seconds = what, total, seconds
+        self._done, self._last = 0, time.monotonic()
+
+    def advance(self, n: int = 1, **values: float) -> None:
+        self._done += n
+        now = time.monotonic()
+        if self._done >= self._total or now - self._last >= self._seconds:
+            self._last = now
+            say(f"{self._what}: {self._done}/{self._total} {_format(values)}".rstrip())
+
+
+def _format(values: dict[str, float]) -> str:
+    return " ".join(f"{name}={value:.3g}" for name, value in values.items())
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[_Bar | _Lines]:
+    """Show ``what`` advancing to ``total``; call ``.advance(n, name=value, ...)`` on what is yielded."""
+    if not sys.stdout.isatty():
+        yield _Lines(what, total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+               TextColumn("{task.fields[values]}"))
+    with Progress(*columns, console=Console(file=sys.stdout)) as bar:
+        yield _Bar(bar, what, total)
