@@ -23,7 +23,21 @@ from privadv.config import Section
 from privadv.console import progress
 from privadv.data.video import write_h264
 
-PAIRS = ((1, 2), (1, 3), (1, 7), (2, 3), (2, 6), (2, 7), (3, 4), (3, 5), (3, 6), (2, 4), (4, 6), (2, 5), (3, 7))
+PAIRS = (
+    (1, 2),
+    (1, 3),
+    (1, 7),
+    (2, 3),
+    (2, 6),
+    (2, 7),
+    (3, 4),
+    (3, 5),
+    (3, 6),
+    (2, 4),
+    (4, 6),
+    (2, 5),
+    (3, 7),
+)
 ACTIONS = ("approach", "depart", "kick", "push", "shake hands", "hug", "exchange object", "punch")
 
 
@@ -60,7 +74,9 @@ def videos(config: SyntheticConfig) -> list[Video]:
     """All videos of the set, in a fixed order; the acting actor alternates with the take."""
     return [
         Video(pair if (take + action) % 2 else pair[::-1], action, take)
-        for pair in PAIRS for action in range(len(ACTIONS)) for take in range(1, config.takes + 1)
+        for pair in PAIRS
+        for action in range(len(ACTIONS))
+        for take in range(1, config.takes + 1)
     ]
 
 
@@ -69,7 +85,10 @@ def generate(config: SyntheticConfig, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     todo = videos(config)
     workers = max(1, os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, progress("synthetic videos", len(todo)) as bar:
+    with (
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+        progress("synthetic videos", len(todo)) as bar,
+    ):
         for _ in pool.map(partial(_write, config, folder), todo, chunksize=8):
             bar.advance()
 
@@ -135,6 +154,7 @@ class Cloth:
 
 # ---------------------------------------------------------------- what: motion
 
+
 @dataclass(frozen=True)
 class Motion:
     """One figure over T frames. Angles in radians from straight down, positive towards where the figure faces.
@@ -162,7 +182,9 @@ def _ramp(phase: np.ndarray, start: float, end: float) -> np.ndarray:
 
 
 def _limb(upper: np.ndarray | float, lower: np.ndarray | float, like: np.ndarray) -> np.ndarray:
-    return np.stack([np.broadcast_to(upper, like.shape), np.broadcast_to(lower, like.shape)]).astype(np.float64)
+    return np.stack([np.broadcast_to(upper, like.shape), np.broadcast_to(lower, like.shape)]).astype(
+        np.float64
+    )
 
 
 def _stand(x: float, facing: int, phase: np.ndarray, rng: np.random.Generator) -> Motion:
@@ -172,10 +194,13 @@ def _stand(x: float, facing: int, phase: np.ndarray, rng: np.random.Generator) -
     moment = rng.uniform(0.1, 0.9)
     gesture = rng.uniform(0, 0.9) * _bump(phase, moment - 0.25, moment, moment + 0.25)
     return Motion(
-        x=np.full_like(phase, x), facing=np.full_like(phase, facing), lean=0.5 * sway + rng.uniform(-0.04, 0.06),
+        x=np.full_like(phase, x),
+        facing=np.full_like(phase, facing),
+        lean=0.5 * sway + rng.uniform(-0.04, 0.06),
         near_arm=_limb(arm[0] + sway + 0.5 * gesture, arm[0] + 0.2 + sway + gesture, phase),
         far_arm=_limb(arm[1] - sway, arm[1] + 0.2, phase),
-        near_leg=_limb(stance, stance - 0.06, phase), far_leg=_limb(-stance, -stance - 0.06, phase),
+        near_leg=_limb(stance, stance - 0.06, phase),
+        far_leg=_limb(-stance, -stance - 0.06, phase),
     )
 
 
@@ -186,9 +211,14 @@ def _walk(person: Motion, x: np.ndarray, phase: np.ndarray, facing: int, rng: np
     step = np.sin(2 * math.pi * (phase * rng.uniform(2.4, 3.2) + rng.uniform())) * swing
     bend = 0.45 * swing * (0.5 + 0.5 * np.cos(2 * math.pi * phase * 3))
     return replace(
-        person, x=x, facing=np.full_like(phase, facing), lean=person.lean + 0.08 * swing,
-        near_leg=_limb(0.55 * step, 0.55 * step - bend, phase), far_leg=_limb(-0.55 * step, -0.55 * step - bend, phase),
-        near_arm=_limb(-0.5 * step, -0.5 * step + 0.3, phase), far_arm=_limb(0.5 * step, 0.5 * step + 0.3, phase),
+        person,
+        x=x,
+        facing=np.full_like(phase, facing),
+        lean=person.lean + 0.08 * swing,
+        near_leg=_limb(0.55 * step, 0.55 * step - bend, phase),
+        far_leg=_limb(-0.55 * step, -0.55 * step - bend, phase),
+        near_arm=_limb(-0.5 * step, -0.5 * step + 0.3, phase),
+        far_arm=_limb(0.5 * step, 0.5 * step + 0.3, phase),
     )
 
 
@@ -197,60 +227,99 @@ def _reach(rest: np.ndarray, upper: float, lower: float, amount: np.ndarray) -> 
     return rest + (np.array([[upper], [lower]]) - rest) * amount
 
 
-def _approach(one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator) -> tuple[Motion, Motion]:
+def _approach(
+    one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator
+) -> tuple[Motion, Motion]:
     start, end = one.x[0] - one.facing[0] * rng.uniform(0.34, 0.46), one.x[0]
     return _walk(one, start + (end - start) * _ramp(phase, 0.0, 0.95), phase, int(one.facing[0]), rng), two
 
 
-def _depart(one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator) -> tuple[Motion, Motion]:
+def _depart(
+    one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator
+) -> tuple[Motion, Motion]:
     start, end = one.x[0], one.x[0] - one.facing[0] * rng.uniform(0.34, 0.46)
     return _walk(one, start + (end - start) * _ramp(phase, 0.05, 1.0), phase, -int(one.facing[0]), rng), two
 
 
-def _kick(one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator) -> tuple[Motion, Motion]:
+def _kick(
+    one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator
+) -> tuple[Motion, Motion]:
     up, hit = _bump(phase, 0.15, 0.5, 0.85), _bump(phase, 0.4, 0.62, 1.1)
-    one = replace(one, near_leg=_reach(one.near_leg, 1.45 * gain, 1.35 * gain, up), lean=one.lean - 0.3 * gain * up,
-                  near_arm=_reach(one.near_arm, -0.6, -0.4, up), far_arm=_reach(one.far_arm, 0.5, 0.9, up))
+    one = replace(
+        one,
+        near_leg=_reach(one.near_leg, 1.45 * gain, 1.35 * gain, up),
+        lean=one.lean - 0.3 * gain * up,
+        near_arm=_reach(one.near_arm, -0.6, -0.4, up),
+        far_arm=_reach(one.far_arm, 0.5, 0.9, up),
+    )
     return one, replace(two, lean=two.lean - 0.25 * gain * hit, x=two.x - two.facing * 0.06 * hit)
 
 
-def _push(one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator) -> tuple[Motion, Motion]:
+def _push(
+    one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator
+) -> tuple[Motion, Motion]:
     out, back = _bump(phase, 0.12, 0.5, 0.95), _ramp(phase, 0.4, 0.75)
-    one = replace(one, near_arm=_reach(one.near_arm, 1.4, 1.6, out), far_arm=_reach(one.far_arm, 1.3, 1.5, out),
-                  lean=one.lean + 0.3 * gain * out, x=one.x + one.facing * 0.07 * out,
-                  far_leg=_reach(one.far_leg, -0.4, -0.5, out))
-    return one, replace(two, lean=two.lean - 0.35 * gain * _bump(phase, 0.4, 0.62, 1.1), x=two.x - two.facing * 0.2 * gain * back,
-                        near_arm=_reach(two.near_arm, 0.7, 1.2, _bump(phase, 0.4, 0.6, 1.0)))
+    one = replace(
+        one,
+        near_arm=_reach(one.near_arm, 1.4, 1.6, out),
+        far_arm=_reach(one.far_arm, 1.3, 1.5, out),
+        lean=one.lean + 0.3 * gain * out,
+        x=one.x + one.facing * 0.07 * out,
+        far_leg=_reach(one.far_leg, -0.4, -0.5, out),
+    )
+    return one, replace(
+        two,
+        lean=two.lean - 0.35 * gain * _bump(phase, 0.4, 0.62, 1.1),
+        x=two.x - two.facing * 0.2 * gain * back,
+        near_arm=_reach(two.near_arm, 0.7, 1.2, _bump(phase, 0.4, 0.6, 1.0)),
+    )
 
 
-def _shake_hands(one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator) -> tuple[Motion, Motion]:
+def _shake_hands(
+    one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator
+) -> tuple[Motion, Motion]:
     out = _bump(phase, 0.02, 0.25, 1.25) ** 0.5
     pump = 0.28 * gain * np.sin(2 * math.pi * phase * rng.uniform(2.6, 3.4)) * (out > 0.7)
-    return (replace(one, near_arm=_reach(one.near_arm, 0.75, 1.45, out) + pump, lean=one.lean + 0.1 * out),
-            replace(two, near_arm=_reach(two.near_arm, 0.75, 1.45, out) + pump, lean=two.lean + 0.1 * out))
+    return (
+        replace(one, near_arm=_reach(one.near_arm, 0.75, 1.45, out) + pump, lean=one.lean + 0.1 * out),
+        replace(two, near_arm=_reach(two.near_arm, 0.75, 1.45, out) + pump, lean=two.lean + 0.1 * out),
+    )
 
 
-def _hug(one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator) -> tuple[Motion, Motion]:
+def _hug(
+    one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator
+) -> tuple[Motion, Motion]:
     near, arms = _bump(phase, 0.0, 0.45, 1.3), _bump(phase, 0.1, 0.45, 1.2)
 
     def hug(person: Motion) -> Motion:
-        return replace(person, x=person.x + person.facing * 0.155 * near, lean=person.lean + 0.12 * arms,
-                       near_arm=_reach(person.near_arm, 1.35, 1.75, arms), far_arm=_reach(person.far_arm, 1.1, 1.9, arms))
+        return replace(
+            person,
+            x=person.x + person.facing * 0.155 * near,
+            lean=person.lean + 0.12 * arms,
+            near_arm=_reach(person.near_arm, 1.35, 1.75, arms),
+            far_arm=_reach(person.far_arm, 1.1, 1.9, arms),
+        )
 
     return hug(one), hug(two)
 
 
-def _exchange(one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator) -> tuple[Motion, Motion]:
+def _exchange(
+    one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator
+) -> tuple[Motion, Motion]:
     give, take = _bump(phase, 0.0, 0.4, 0.75), _bump(phase, 0.2, 0.55, 0.95)
     carried = np.clip(1 - give, 0, 1)
     one_arm = _reach(_reach(one.near_arm, 0.3, 1.5, carried), 1.05, 1.4, give)
     return replace(one, near_arm=one_arm), replace(two, near_arm=_reach(two.near_arm, 1.05, 1.4, take))
 
 
-def _punch(one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator) -> tuple[Motion, Motion]:
+def _punch(
+    one: Motion, two: Motion, phase: np.ndarray, gain: float, rng: np.random.Generator
+) -> tuple[Motion, Motion]:
     guard, out, hit = _bump(phase, 0.0, 0.2, 1.2), _bump(phase, 0.32, 0.5, 0.75), _bump(phase, 0.45, 0.6, 1.0)
     near = _reach(_reach(one.near_arm, 0.3, 2.5, guard), 1.75 * gain, 1.85 * gain, out)
-    one = replace(one, near_arm=near, far_arm=_reach(one.far_arm, 0.4, 2.5, guard), lean=one.lean + 0.22 * gain * out)
+    one = replace(
+        one, near_arm=near, far_arm=_reach(one.far_arm, 0.4, 2.5, guard), lean=one.lean + 0.22 * gain * out
+    )
     return one, replace(two, lean=two.lean - 0.5 * gain * hit, near_arm=_reach(two.near_arm, 0.6, 2.0, hit))
 
 
@@ -266,6 +335,7 @@ def _play(video: Video, phase: np.ndarray, rng: np.random.Generator) -> tuple[Mo
 
 
 # ---------------------------------------------------------------- how it is filmed
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -286,7 +356,9 @@ class _Canvas:
     def __init__(self, frames: np.ndarray, camera: Camera) -> None:
         self.frames, self.camera = frames, camera
 
-    def capsule(self, a: np.ndarray, b: np.ndarray, radius: float, colour: Cloth | tuple[int, int, int]) -> None:
+    def capsule(
+        self, a: np.ndarray, b: np.ndarray, radius: float, colour: Cloth | tuple[int, int, int]
+    ) -> None:
         """Paint a thick segment between body points a and b (T, 2), both and the radius in body heights."""
         scale = self.camera.scale
         start, end = self._pixels(a), self._pixels(b)
@@ -298,7 +370,11 @@ class _Canvas:
         rows, columns = centre[:, 1, None] + offsets, centre[:, 0, None] + offsets
         along, across, distance = _limb_coordinates(rows, columns, start, end)
         cover = np.clip(radius * scale - distance + 0.5, 0, 1)[..., None]
-        paint = colour.paint(along / scale, across / scale) if isinstance(colour, Cloth) else np.array(colour, np.float32)
+        paint = (
+            colour.paint(along / scale, across / scale)
+            if isinstance(colour, Cloth)
+            else np.array(colour, np.float32)
+        )
         index = (np.arange(len(rows))[:, None, None], rows[:, :, None], columns[:, None, :])
         self.frames[index] += cover * (paint - self.frames[index])
 
@@ -312,8 +388,9 @@ class _Canvas:
         return np.stack([x + camera.drift[0] * time, y + camera.drift[1] * time], axis=1) + _MARGIN
 
 
-def _limb_coordinates(rows: np.ndarray, columns: np.ndarray, start: np.ndarray, end: np.ndarray
-                      ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _limb_coordinates(
+    rows: np.ndarray, columns: np.ndarray, start: np.ndarray, end: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Along, across and distance (T, h, w) in pixels of window pixels from the segments start-end (T, 2)."""
     axis = (end - start).astype(np.float32)
     length = np.linalg.norm(axis, axis=1)
@@ -333,7 +410,9 @@ def _joint(origin: np.ndarray, angle: np.ndarray, length: float, facing: np.ndar
     return origin + length * np.stack([np.sin(angle) * facing, -np.cos(angle)], axis=1)
 
 
-def _chain(origin: np.ndarray, limb: np.ndarray, lengths: tuple[float, float], motion: Motion, size: float) -> list[np.ndarray]:
+def _chain(
+    origin: np.ndarray, limb: np.ndarray, lengths: tuple[float, float], motion: Motion, size: float
+) -> list[np.ndarray]:
     middle = _joint(origin, limb[0], lengths[0] * size, motion.facing)
     return [origin, middle, _joint(middle, limb[1], lengths[1] * size, motion.facing)]
 
@@ -342,12 +421,17 @@ def _paint_person(canvas: _Canvas, actor: Actor, motion: Motion) -> np.ndarray:
     """Paint one figure back to front; returns the near hand's place (T, 2)."""
     size, girth = actor.height, actor.girth
     top, bottom = Cloth(actor.top, actor.period), Cloth(actor.bottom, actor.period)
-    drop = [sum(length * np.cos(leg[i]) for i, length in enumerate(_LEG)) for leg in (motion.near_leg, motion.far_leg)]
+    drop = [
+        sum(length * np.cos(leg[i]) for i, length in enumerate(_LEG))
+        for leg in (motion.near_leg, motion.far_leg)
+    ]
     hip = np.stack([motion.x, size * np.maximum(*drop) + 0.03], axis=1)
     neck = _joint(hip, math.pi - motion.lean, _TRUNK * size, motion.facing)
     shoulder = hip + 0.92 * (neck - hip)
     head = _joint(neck, math.pi - 1.3 * motion.lean, (_NECK + 0.055) * size, motion.facing)
-    near_arm, far_arm = (_chain(shoulder, limb, _ARM, motion, size) for limb in (motion.near_arm, motion.far_arm))
+    near_arm, far_arm = (
+        _chain(shoulder, limb, _ARM, motion, size) for limb in (motion.near_arm, motion.far_arm)
+    )
     near_leg, far_leg = (_chain(hip, limb, _LEG, motion, size) for limb in (motion.near_leg, motion.far_leg))
 
     def limb(joints: list[np.ndarray], radius: tuple[float, float], cloth: Cloth) -> None:
@@ -365,7 +449,9 @@ def _paint_person(canvas: _Canvas, actor: Actor, motion: Motion) -> np.ndarray:
     return near_arm[2]
 
 
-def _paint_head(canvas: _Canvas, actor: Actor, neck: np.ndarray, head: np.ndarray, facing: np.ndarray) -> None:
+def _paint_head(
+    canvas: _Canvas, actor: Actor, neck: np.ndarray, head: np.ndarray, facing: np.ndarray
+) -> None:
     up = (head - neck) / np.linalg.norm(head - neck, axis=1, keepdims=True)
     back = np.stack([-facing, np.zeros_like(facing)], axis=1)
     if actor.style == "long":
@@ -373,21 +459,25 @@ def _paint_head(canvas: _Canvas, actor: Actor, neck: np.ndarray, head: np.ndarra
     canvas.capsule(neck, head, 0.022, SKIN[actor.skin])
     canvas.capsule(head, head, 0.062, SKIN[actor.skin])
     if actor.style != "bald":
-        canvas.capsule(head + 0.030 * up + 0.020 * back, head + 0.034 * up - 0.012 * back, 0.036, HAIR[actor.hair])
+        canvas.capsule(
+            head + 0.030 * up + 0.020 * back, head + 0.034 * up - 0.012 * back, 0.036, HAIR[actor.hair]
+        )
 
 
 def _scene(config: SyntheticConfig, rng: np.random.Generator) -> np.ndarray:
     """A still background (H + 2 margins, W + 2 margins, 3): wall, floor and clutter in muted shades of shared colours."""
     height, width = config.height + 2 * _MARGIN, config.width + 2 * _MARGIN
     wall, floor = rng.uniform(95, 190, 3) * 0.3 + rng.uniform(95, 190) * 0.7, rng.uniform(80, 160)
-    slope = np.linspace(-1, 1, width)[None, :, None] * rng.uniform(-18, 18) + np.linspace(-1, 1, height)[:, None, None] * rng.uniform(-18, 18)
+    slope = np.linspace(-1, 1, width)[None, :, None] * rng.uniform(-18, 18) + np.linspace(-1, 1, height)[
+        :, None, None
+    ] * rng.uniform(-18, 18)
     scene = np.broadcast_to(wall, (height, width, 3)).astype(np.float32) + slope.astype(np.float32)
     horizon = _MARGIN + int(config.height * rng.uniform(0.76, 0.88))
     scene[horizon:] = scene[horizon:] * 0.4 + 0.6 * floor
     for _ in range(int(rng.integers(6, 15))):
         top, left = int(rng.integers(_MARGIN, horizon)), int(rng.integers(_MARGIN, width - _MARGIN))
         high, wide = (int(v) for v in rng.integers(6, 34, 2))
-        patch = scene[top:top + high, left:left + wide]
+        patch = scene[top : top + high, left : left + wide]
         patch += rng.uniform(0.25, 0.85) * (_clutter(patch.shape, rng) - patch)
     grain = rng.normal(0, 1, (height // 4 + 1, width // 4 + 1, 1)).repeat(4, 0).repeat(4, 1)[:height, :width]
     return scene + (rng.uniform(1, 5) * grain).astype(np.float32)
@@ -398,7 +488,7 @@ def _clutter(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     shades = np.array((NAVY, AMBER, *SKIN, *HAIR), np.float32)
     if rng.uniform() < 0.4:
         return shades[rng.integers(len(shades))]
-    rows, columns = np.mgrid[:shape[0], :shape[1]]
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
     pattern = str(rng.choice(("rings", "checks", "navy rings", "amber rings")))
     return Cloth(pattern, rng.uniform(6, 24)).paint(rows, columns)
 
@@ -412,7 +502,12 @@ def _film(scene: np.ndarray, camera: Camera, frames: int) -> np.ndarray:
         fx, fy = dx - ix, dy - iy
         base = np.roll(scene, (iy, ix), (0, 1))
         right, down = np.roll(base, 1, 1), np.roll(base, 1, 0)
-        film[t] = (1 - fx) * (1 - fy) * base + fx * (1 - fy) * right + fy * (1 - fx) * down + fx * fy * np.roll(down, 1, 1)
+        film[t] = (
+            (1 - fx) * (1 - fy) * base
+            + fx * (1 - fy) * right
+            + fy * (1 - fx) * down
+            + fx * fy * np.roll(down, 1, 1)
+        )
     return film
 
 
@@ -439,8 +534,10 @@ def render(config: SyntheticConfig, video: Video) -> Iterator[np.ndarray]:
     phase = np.linspace(rng.uniform(-0.1, 0.2), rng.uniform(0.75, 1.1), frames)
     camera = _camera(config, rng)
     canvas = _Canvas(_film(_scene(config, rng), camera, frames), camera)
-    hands = [_paint_person(canvas, CAST[actor], motion)
-             for actor, motion in reversed(list(zip(video.actors, _play(video, phase, rng), strict=True)))]
+    hands = [
+        _paint_person(canvas, CAST[actor], motion)
+        for actor, motion in reversed(list(zip(video.actors, _play(video, phase, rng), strict=True)))
+    ]
     if ACTIONS[video.action] == "exchange object":
         passed = _ramp(phase, 0.42, 0.55)[:, None]
         box = hands[1] * (1 - passed) + hands[0] * passed

@@ -195,7 +195,7 @@ def _frames(path: Path) -> Iterator[av.VideoFrame]:
 
 def _image(path: Path) -> av.VideoFrame:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
             return av.VideoFrame.from_ndarray(np.asarray(image.convert("RGB")), format="rgb24")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # Some of these say the path, and a manifest must not.

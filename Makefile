@@ -1,0 +1,67 @@
+# Everything runs out of .venv, which the first target makes from requirements.lock. Nothing is installed elsewhere.
+PYTHON ?= python3
+CONFIG ?= configs/demo.yaml
+PORT ?= 5000
+BIN := .venv/bin
+READY := .venv/.ready
+WORKSPACE := $(CURDIR)/.privadv
+
+.DEFAULT_GOAL := help
+.PHONY: help run smoke test test-full lint mlflow compile submit-pipeline lock clean clean-runs
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do \
+		printf '  make %-16s %s\n' "$$name" "$$text"; done
+
+run: $(READY)  ## The whole pipeline on this machine; CONFIG=configs/demo.yaml ARGS="--seeds 0,1,2 --set attack.x=y"
+	@$(BIN)/python pipeline.py run --config $(CONFIG) $(ARGS)
+
+smoke: $(READY)  ## The whole pipeline at its smallest: does everything work here?
+	@$(BIN)/python pipeline.py run --config configs/smoke.yaml $(ARGS)
+
+test: $(READY)  ## The tests
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+test-full: $(READY)  ## The tests and the long checks
+	@$(BIN)/python -m pytest -m "full or not full" $(ARGS)
+
+lint: $(READY)  ## Style, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports --no-cache
+
+mlflow: $(READY)  ## MLflow's pages over the runs of this machine; PORT=5000
+	@test -f "$(WORKSPACE)/mlflow.db" || { echo "no run yet: make run first"; exit 1; }
+	@echo "http://127.0.0.1:$(PORT)"
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server \
+		--host 127.0.0.1 --port $(PORT) --workers 1 --backend-store-uri "sqlite:///$(WORKSPACE)/mlflow.db" \
+		--artifacts-destination "$(WORKSPACE)/mlflow-artifacts"
+
+compile: $(READY)  ## The pipeline as YAML for Kubeflow; OUTPUT=build/pipeline.yaml
+	@mkdir -p $(dir $(or $(OUTPUT),build/pipeline.yaml))
+	@$(BIN)/python pipeline.py compile --config $(CONFIG) --output $(or $(OUTPUT),build/pipeline.yaml) $(ARGS)
+
+submit-pipeline: $(READY)  ## A run on Kubeflow Pipelines; HOST=https://...
+	@test -n "$(HOST)" || { echo "name the server: make submit-pipeline HOST=https://..."; exit 1; }
+	@$(BIN)/python pipeline.py submit --config $(CONFIG) --host $(HOST) $(ARGS)
+
+lock: $(READY)  ## Renew requirements.lock from pyproject.toml
+	@$(BIN)/python -m pip install -q uv
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header \
+		--no-annotate --no-emit-index-url --no-emit-find-links -o requirements.lock
+
+clean:  ## Remove caches and builds
+	@rm -rf build .pytest_cache .ruff_cache
+	@find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+clean-runs:  ## Remove every run of this machine: data, models, reports, MLflow's records
+	@rm -rf "$(WORKSPACE)"
+
+$(READY): requirements.lock
+	@$(BIN)/python -c '' 2>/dev/null || { \
+		$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+			|| { echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.11"; exit 1; }; \
+		$(PYTHON) -m venv --clear .venv; }
+	@echo "installing requirements.lock into .venv (once)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	@touch $@

@@ -1,0 +1,21 @@
+"""The component of the stage render."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Model, Output
+
+
+@dsl.component(base_image="privadv/evaluate", install_kfp_package=False)
+def render(
+    config: str,
+    code: str,
+    seed: int,
+    row: str,
+    clips: Input[Dataset],
+    rendered: Output[Dataset],
+    game: Input[Model] | None = None,
+):
+    """The clips as one row of the evaluation stores them: raw, through the filter, or through a baseline."""
+    from privadv.stages.stage import execute
+
+    inputs = {"clips": clips.path, "game": game.path if game else None}
+    execute("render", config, code, rendered.path, inputs, seed=seed, row=row)

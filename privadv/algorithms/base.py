@@ -1,0 +1,101 @@
+"""The contract of every adversarial algorithm, and what several of them share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from privadv.config import Section
+from privadv.models.degradation import Degradation
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass
+class Players:
+    """f_d (``degradation``), f_T (``target``) and the ensemble of f_b (``budget``), whose task may be ``multi_label``."""
+
+    degradation: Degradation
+    target: nn.Module
+    budget: nn.ModuleList
+    multi_label: bool = False
+
+
+class Feeds(ABC):
+    """Where an algorithm draws its batches: clips float (N, 3, T, H, W) in [0, 1] with their labels.
+
+    ``shared``: both tasks label the same clips, so that one filtered batch may serve both.
+    """
+
+    shared: bool
+
+    @abstractmethod
+    def target(self) -> Batch:
+        """The next batch of the target task; endless."""
+
+    @abstractmethod
+    def budget(self) -> Batch:
+        """The next batch of the budget task; endless."""
+
+    @abstractmethod
+    def validation(self) -> Iterator[Batch]:
+        """One bounded pass over the target task's validation clips."""
+
+
+class AlgorithmConfig(Section):
+    """What every algorithm's config has: how to build its algorithm."""
+
+    rounds: int
+
+    def build(self, players: Players) -> Algorithm:
+        raise NotImplementedError
+
+
+class Algorithm(ABC):
+    """Plays rounds. Owns its optimizers; draws as many batches from the feeds as it likes; every inner loop is bounded."""
+
+    def __init__(self, players: Players) -> None:
+        self.players = players
+
+    @abstractmethod
+    def update(self, feeds: Feeds) -> dict[str, float]:
+        """Play one round; returns its metrics, named ``role_metric``."""
+
+    @abstractmethod
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Every optimizer by name, for resuming."""
+
+    def memory(self) -> dict[str, Any]:
+        """JSON-able state beside players and optimizers that a resumed game needs."""
+        return {}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        """Take back what :meth:`memory` gave."""
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """No gradients for the modules' parameters inside the block; gradients still flow through them to their inputs."""
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+def step(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
+    """Descend ``loss`` once with the given optimizers."""
+    for optimizer in optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    for optimizer in optimizers:
+        optimizer.step()

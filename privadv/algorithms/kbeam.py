@@ -1,0 +1,158 @@
+"""K-beam adversarial training as the seed work runs it (Wu et al., TPAMI 2020; K-beam minimax after Hamm and Noh, 2018).
+
+A round has three phases. *max*: the filter alone ascends the loss of the one budget model that read identity best; the
+target takes no part. *min*: all K budget models descend their own loss, until the best of them fits its clips. *target*:
+target and filter together descend the target's loss until validation is good enough or stops improving. Deviations from
+the seed's code stand in docs/algorithms.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen
+from privadv.models.losses import accuracy, classification_loss
+
+
+class KBeamConfig(AlgorithmConfig):
+    """Steps are updates a round, each over ``accumulate`` batches; the bars end the min and the target phase early."""
+
+    kind: Literal["kbeam"] = "kbeam"
+    rounds: int = 67
+    max_steps: int = 30
+    min_steps: int = 200
+    target_steps: int = 30
+    accumulate: int = 1
+    budget_bar: float = 0.99
+    target_bar: float = 0.85
+    patience: int = 10
+    lr_max: float = 1e-4
+    lr_min: float = 1e-2
+    lr_target: float = 1e-5
+
+    def build(self, players: Players) -> KBeam:
+        return KBeam(self, players)
+
+
+class KBeam(Algorithm):
+    """See the module. The filter has one Adam state for the max and one for the target phase; every budget model has its own."""
+
+    def __init__(self, config: KBeamConfig, players: Players) -> None:
+        super().__init__(players)
+        self.config, self.strongest = config, 0
+        self.ascent = torch.optim.Adam(players.degradation.parameters(), config.lr_max)
+        self.descent = [torch.optim.Adam(model.parameters(), config.lr_min) for model in players.budget]
+        self.recovery = torch.optim.Adam(
+            [*players.degradation.parameters(), *players.target.parameters()], config.lr_target
+        )
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {
+            "ascent": self.ascent,
+            "recovery": self.recovery,
+            **{f"descent_{k}": optimizer for k, optimizer in enumerate(self.descent)},
+        }
+
+    def memory(self) -> dict[str, Any]:
+        return {"strongest": self.strongest}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        self.strongest = memory["strongest"]
+
+    def update(self, feeds: Feeds) -> dict[str, float]:
+        return {**self._max(feeds), **self._min(feeds), **self._target(feeds)}
+
+    def _max(self, feeds: Feeds) -> dict[str, float]:
+        """The filter ascends the strongest budget model's loss; nothing else moves."""
+        model, last = self.players.budget[self.strongest], 0.0
+        with frozen(self.players.budget):
+            for _ in range(self.config.max_steps):
+                self.ascent.zero_grad(set_to_none=True)
+                last = 0.0
+                for _ in range(self.config.accumulate):
+                    clips, labels = feeds.budget()
+                    loss = (
+                        classification_loss(model(self.players.degradation(clips)), labels)
+                        / self.config.accumulate
+                    )
+                    (-loss).backward()
+                    last += loss.item()
+                self.ascent.step()
+        return {"degradation_fool": last}
+
+    def _min(self, feeds: Feeds) -> dict[str, float]:
+        """All budget models descend; the strongest is the one of the lowest loss in the last step."""
+        losses, rights, steps = [0.0], [0.0], 0
+        for steps in range(1, self.config.min_steps + 1):
+            losses, rights = self._min_gradients(feeds)
+            self.strongest = min(range(len(losses)), key=losses.__getitem__)
+            if rights[self.strongest] >= self.config.budget_bar:
+                break
+            for optimizer in self.descent:
+                optimizer.step()
+        return {
+            "budget_loss_min": min(losses),
+            "budget_accuracy_max": max(rights),
+            "budget_steps": float(steps),
+            "budget_strongest": float(self.strongest),
+            **{f"budget_{k}_accuracy": right for k, right in enumerate(rights)},
+        }
+
+    def _min_gradients(self, feeds: Feeds) -> tuple[list[float], list[float]]:
+        """Accumulated gradients of every budget model; its mean loss and accuracy."""
+        count = self.config.accumulate
+        losses, rights = [0.0] * len(self.descent), [0.0] * len(self.descent)
+        for optimizer in self.descent:
+            optimizer.zero_grad(set_to_none=True)
+        for _ in range(count):
+            clips, labels = feeds.budget()
+            with torch.no_grad():
+                filtered = self.players.degradation(clips)
+            for k, model in enumerate(self.players.budget):
+                logits = model(filtered)
+                loss = classification_loss(logits, labels)
+                (loss / count).backward()
+                losses[k] += loss.item() / count
+                rights[k] += accuracy(logits.detach(), labels) / count
+        return losses, rights
+
+    def _target(self, feeds: Feeds) -> dict[str, float]:
+        """Target and filter recover the target's accuracy, until the bar is reached or validation stops improving."""
+        best, since, loss = -1.0, 0, float("nan")
+        score, steps = self._validate(feeds), 0
+        while (
+            steps < self.config.target_steps
+            and score < self.config.target_bar
+            and since < self.config.patience
+        ):
+            self.recovery.zero_grad(set_to_none=True)
+            loss = 0.0
+            for _ in range(self.config.accumulate):
+                clips, labels = feeds.target()
+                part = (
+                    classification_loss(self.players.target(self.players.degradation(clips)), labels)
+                    / self.config.accumulate
+                )
+                part.backward()
+                loss += part.item()
+            self.recovery.step()
+            steps += 1
+            score = self._validate(feeds)
+            best, since = (score, 0) if score > best else (best, since + 1)
+        return {
+            "target_steps": float(steps),
+            "val_target_accuracy": score,
+            **({"target_loss": loss} if steps else {}),
+        }
+
+    @torch.no_grad()
+    def _validate(self, feeds: Feeds) -> float:
+        self.players.target.eval()
+        pairs = [
+            (accuracy(self.players.target(self.players.degradation(clips)), labels), len(labels))
+            for clips, labels in feeds.validation()
+        ]
+        self.players.target.train()
+        return sum(right * count for right, count in pairs) / sum(count for _, count in pairs)

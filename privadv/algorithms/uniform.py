@@ -1,0 +1,119 @@
+"""Uniform target against the strongest of K budget models, played jointly with the target (the entropy form of the game).
+
+The filter makes the budget model that currently reads identity best say "no idea": KL(uniform || p) is descended together
+with the target's loss. Then all K budget models learn on a pool of freshly filtered clips, so that the filter runs once for
+many steps of theirs. After Wu et al. (ECCV 2018, TPAMI 2020), the "entropy" algorithm with an ensemble; docs/algorithms.md
+names the deviations.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, step
+from privadv.models.losses import accuracy, classification_loss, uniform_loss
+
+
+class UniformConfig(AlgorithmConfig):
+    """``gamma`` weighs privacy against the target; ``fool_steps`` and ``min_steps`` are updates a round."""
+
+    kind: Literal["uniform"] = "uniform"
+    rounds: int = 44
+    gamma: float = 1.0
+    fool: Literal["strongest", "maximum", "mean"] = "strongest"
+    fool_steps: int = 6
+    min_steps: int = 20
+    pool_batches: int = 6
+    lr_degradation: float = 2e-3
+    lr_target: float = 1e-3
+    lr_budget: float = 3e-3
+    betas: tuple[float, float] = (0.5, 0.99)
+
+    def build(self, players: Players) -> Uniform:
+        return Uniform(self, players)
+
+
+class Uniform(Algorithm):
+    """See the module; the strongest model is the one with the lowest mean loss in the last budget phase."""
+
+    def __init__(self, config: UniformConfig, players: Players) -> None:
+        super().__init__(players)
+        self.config, self.strongest = config, 0
+
+        def adam(module: torch.nn.Module, rate: float) -> torch.optim.Adam:
+            return torch.optim.Adam(module.parameters(), rate, betas=config.betas)
+
+        self.degradation = adam(players.degradation, config.lr_degradation)
+        self.target = adam(players.target, config.lr_target)
+        self.budget = [adam(model, config.lr_budget) for model in players.budget]
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {
+            "degradation": self.degradation,
+            "target": self.target,
+            **{f"budget_{k}": optimizer for k, optimizer in enumerate(self.budget)},
+        }
+
+    def memory(self) -> dict[str, Any]:
+        return {"strongest": self.strongest}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        self.strongest = memory["strongest"]
+
+    def update(self, feeds: Feeds) -> dict[str, float]:
+        metrics = [self._fool(feeds) for _ in range(self.config.fool_steps)][-1]
+        return {**metrics, **self._learn(feeds)}
+
+    def _fool(self, feeds: Feeds) -> dict[str, float]:
+        """One joint step of filter and target; no budget model moves."""
+        players = self.players
+        clips, labels = feeds.target()
+        with frozen(players.budget):
+            filtered = players.degradation(clips)
+            logits = players.target(filtered)
+            target_loss = classification_loss(logits, labels)
+            private = filtered if feeds.shared else players.degradation(feeds.budget()[0])
+            fooled = self._fooled(private)
+            step(target_loss + self.config.gamma * fooled, self.degradation, self.target)
+        return {
+            "target_loss": target_loss.item(),
+            "target_accuracy": accuracy(logits, labels),
+            "degradation_fool": fooled.item(),
+        }
+
+    def _fooled(self, filtered: Tensor) -> Tensor:
+        models, multi_label = list(self.players.budget), self.players.multi_label
+        if self.config.fool == "strongest":
+            return uniform_loss(models[self.strongest](filtered), multi_label).mean()
+        losses = torch.stack([uniform_loss(model(filtered), multi_label) for model in models])
+        return losses.amax(0).mean() if self.config.fool == "maximum" else losses.mean()
+
+    def _learn(self, feeds: Feeds) -> dict[str, float]:
+        """The budget models' steps on a pool of filtered clips; finds the strongest."""
+        pool = [feeds.budget() for _ in range(self.config.pool_batches)]
+        with torch.no_grad():
+            pool = [(self.players.degradation(clips), labels) for clips, labels in pool]
+        losses, rights = zip(*(self._learn_one(k, pool) for k in range(len(self.budget))), strict=True)
+        self.strongest = min(range(len(losses)), key=losses.__getitem__)
+        return {
+            "budget_loss_min": min(losses),
+            "budget_accuracy_max": max(rights),
+            "budget_strongest": float(self.strongest),
+            **{f"budget_{k}_accuracy": right for k, right in enumerate(rights)},
+        }
+
+    def _learn_one(self, k: int, pool: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+        """Mean loss and accuracy of budget model ``k`` over its last pass over the pool."""
+        losses, rights = [], []
+        for index in range(self.config.min_steps):
+            clips, labels = pool[index % len(pool)]
+            logits = self.players.budget[k](clips)
+            loss = classification_loss(logits, labels)
+            step(loss, self.budget[k])
+            losses.append(loss.item())
+            rights.append(accuracy(logits.detach(), labels))
+        last = min(len(pool), len(losses))
+        return sum(losses[-last:]) / last, sum(rights[-last:]) / last

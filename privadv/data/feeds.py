@@ -1,0 +1,205 @@
+"""From stored shards to batches: random access to a split through a memory-mapped file, and endless resumable streams."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from privadv.data.manifest import Clip, ClipSet, Geometry
+from privadv.data.shards import read_shard
+from privadv.errors import PrivadvError
+from privadv.store import Store
+
+Player = Literal["target", "budget"]
+
+
+@dataclass(frozen=True)
+class ClipArray:
+    """One split of a clip set: ``frames`` uint8 (N, T, H, W, 3) mapped from the file ``path``, labels in memory.
+
+    ``budget`` is (N,) classes, or (N, classes) zeros and ones for a multi-label task.
+    """
+
+    path: Path
+    frames: np.ndarray
+    target: Tensor
+    budget: Tensor
+    ids: tuple[str, ...]
+    sources: tuple[str, ...]
+
+    @classmethod
+    def write(cls, path: Path, clips: Iterable[Clip], count: int, geometry: Geometry) -> ClipArray:
+        """Lay ``count`` clips out in ``path`` (complete or not at all) with their labels beside it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        array = np.memmap(partial, np.uint8, "w+", shape=(count, *geometry.shape))
+        facts = []
+        for number, clip in enumerate(clips):
+            array[number] = clip.frames
+            facts.append((clip.id, clip.target, clip.budget, clip.source, clip.indices))
+        if len(facts) != count:
+            raise PrivadvError(
+                f"{path.name}: {len(facts)} clips arrived where the manifest says {count}: render it again"
+            )
+        array.flush()
+        labels = {"shape": array.shape, "facts": facts}
+        path.with_suffix(".json").write_text(json.dumps(labels), encoding="utf-8")
+        os.replace(partial, path)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path) -> ClipArray:
+        """Map what :meth:`write` laid out; cheap, and safe in any number of processes."""
+        labels = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        facts = labels["facts"]
+        return cls(
+            path=path,
+            frames=np.memmap(path, np.uint8, "r", shape=tuple(labels["shape"])),
+            target=torch.tensor([fact[1] for fact in facts]),
+            budget=torch.tensor([fact[2] for fact in facts]),
+            ids=tuple(fact[0] for fact in facts),
+            sources=tuple(fact[3] for fact in facts),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def clips(self, index: Any) -> Tensor:
+        """Chosen clips as float (n, 3, T, H, W) in [0, 1]."""
+        return to_float(self.frames[index])
+
+    def labels(self, player: Player) -> Tensor:
+        """Labels of the ``target`` or ``budget`` task."""
+        return self.target if player == "target" else self.budget
+
+    def batches(self, size: int = 32) -> Iterator[Tensor]:
+        """One pass in order: float (n, 3, T, H, W) in [0, 1]."""
+        for start in range(0, len(self), size):
+            yield self.clips(slice(start, start + size))
+
+    def derive(self, path: Path, batches: Iterable[np.ndarray]) -> ClipArray:
+        """The same clips and labels with other pixels: uint8 batches (n, T, H, W, 3) in order, written to ``path``."""
+        labels = json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))
+        pixels = (frames for batch in batches for frames in batch)
+        clips = (
+            Clip(
+                id=fact[0],
+                frames=frames,
+                target=fact[1],
+                budget=fact[2],
+                source=fact[3],
+                indices=tuple(fact[4]),
+            )
+            for frames, fact in zip(pixels, labels["facts"], strict=True)
+        )
+        _, frames, height, width, _ = self.frames.shape
+        return ClipArray.write(path, clips, len(self), Geometry(frames=frames, height=height, width=width))
+
+    def iterate(self) -> Iterator[Clip]:
+        """The clips with their labels, in order."""
+        labels = json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))
+        for frames, fact in zip(self.frames, labels["facts"], strict=True):
+            budget = fact[2] if isinstance(fact[2], int) else tuple(fact[2])
+            yield Clip(
+                id=fact[0],
+                frames=np.asarray(frames),
+                target=fact[1],
+                budget=budget,
+                source=fact[3],
+                indices=tuple(fact[4]),
+            )
+
+
+def to_float(frames: np.ndarray) -> Tensor:
+    """uint8 (N, T, H, W, 3) to float (N, 3, T, H, W) in [0, 1]."""
+    return torch.from_numpy(np.array(frames)).permute(0, 4, 1, 2, 3).float().div_(255)
+
+
+def to_uint8(clips: Tensor) -> np.ndarray:
+    """Float (N, 3, T, H, W) in [0, 1] to uint8 (N, T, H, W, 3), as a camera would store it."""
+    return (clips.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 4, 1).contiguous().numpy()
+
+
+def open_split(store: Store, clips: ClipSet, split: str, folder: Path) -> ClipArray:
+    """Bring a split's shards to ``folder`` once and map them.
+
+    Raises:
+        PrivadvError: the set has no such split, or it is empty.
+    """
+    count = clips.count(split)
+    if count == 0:
+        raise PrivadvError(
+            f"{clips.dataset} ({clips.row}): no clips in split '{split}': extract more takes for it"
+        )
+    path = folder / f"{clips.digest()[:32]}-{split}.u8"
+    if path.exists():
+        return ClipArray.open(path)
+    stored = (
+        clip
+        for shard in clips.splits[split]
+        for clip in read_shard(store.fetch(shard.blob, folder), clips.geometry, clips.encoding)
+    )
+    return ClipArray.write(path, stored, count, clips.geometry)
+
+
+class Feed:
+    """An endless stream of shuffled batches of one or more aligned arrays; every clip once an epoch.
+
+    Aligned arrays hold the same clips in the same order (raw and filtered); they are cut and mirrored alike.
+    The stream is a function of (seed, position), so that :meth:`load_state_dict` resumes it exactly.
+    """
+
+    def __init__(self, *arrays: ClipArray, batch: int, seed: int, shift: int = 3) -> None:
+        if any(array.ids != arrays[0].ids for array in arrays):
+            raise PrivadvError(
+                "feed: the arrays do not hold the same clips in the same order: render the row again"
+            )
+        self.arrays, self.batch, self.seed, self.shift = arrays, min(batch, len(arrays[0])), seed, shift
+        self.position = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.position = state["position"]
+
+    def draw(self) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The next batch: the clips of every array, float (n, 3, T, H, W), then target and budget labels."""
+        index = self._index()
+        rng = np.random.default_rng([self.seed, 1, self.position])
+        self.position += 1
+        moves = [
+            (int(dy), int(dx), bool(mirror))
+            for dy, dx, mirror in zip(
+                *rng.integers(-self.shift, self.shift + 1, (2, len(index))),
+                rng.integers(0, 2, len(index)),
+                strict=True,
+            )
+        ]
+        batches = [
+            to_float(np.stack([_moved(array.frames[i], *move) for i, move in zip(index, moves, strict=True)]))
+            for array in self.arrays
+        ]
+        return batches, self.arrays[0].target[index], self.arrays[0].budget[index]
+
+    def _index(self) -> np.ndarray:
+        a_pass = len(self.arrays[0]) // self.batch
+        epoch, step = divmod(self.position, a_pass)
+        order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.arrays[0]))
+        return order[step * self.batch : (step + 1) * self.batch]
+
+
+def _moved(frames: np.ndarray, dy: int, dx: int, mirror: bool) -> np.ndarray:
+    """Shift by whole pixels, repeating the border, and mirror: (T, H, W, 3)."""
+    height, width = frames.shape[1:3]
+    rows = np.clip(np.arange(height) + dy, 0, height - 1)
+    columns = np.clip(np.arange(width) + dx, 0, width - 1)
+    return frames[:, rows][:, :, columns[::-1] if mirror else columns]

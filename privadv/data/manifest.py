@@ -1,0 +1,116 @@
+"""What a set of clips is: its geometry, labels, splits, shards, and what was set aside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pydantic
+
+from privadv.config import Section
+from privadv.store import Blob
+
+Encoding = Literal["raw", "jpeg"]
+SPLITS = ("train", "val", "test")
+
+
+class Geometry(Section):
+    """Size of every clip of a set: ``frames`` images of ``height`` x ``width`` pixels."""
+
+    frames: int = pydantic.Field(gt=0)
+    height: int = pydantic.Field(gt=0)
+    width: int = pydantic.Field(gt=0)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(T, H, W, 3), the shape of :attr:`Clip.frames`."""
+        return self.frames, self.height, self.width, 3
+
+
+class Task(Section):
+    """What is read from a clip: one class of ``classes``, or any number of them (``multi_label``)."""
+
+    name: str
+    classes: tuple[str, ...]
+    multi_label: bool = False
+
+
+class Shard(Section):
+    """One tar of ``clips`` clips in the store."""
+
+    blob: Blob
+    clips: int
+
+
+class Quarantined(Section):
+    """A source that gave no clip: ``source`` relative to the data root, and why."""
+
+    source: str
+    reason: str
+
+
+class ClipSet(Section):
+    """The manifest of a set of clips. ``row`` names what was done to the pixels ("raw": nothing)."""
+
+    kind: Literal["clips"] = "clips"
+    dataset: str
+    synthetic: bool
+    row: str
+    geometry: Geometry
+    encoding: Encoding
+    target: Task
+    budget: Task
+    splits: dict[str, tuple[Shard, ...]]
+    quarantined: tuple[Quarantined, ...] = ()
+    lineage: dict[str, str] = pydantic.Field(default_factory=dict)
+    metrics: dict[str, float] = pydantic.Field(default_factory=dict)
+
+    def digest(self) -> str:
+        """sha256 (hex) of everything but the metrics: how long the work took does not make it another set."""
+        return Section.digest(self.model_copy(update={"metrics": {}}))
+
+    def count(self, split: str) -> int:
+        """Number of clips of ``split``; 0 for a split that the set does not have."""
+        return sum(shard.clips for shard in self.splits.get(split, ()))
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """One clip: ``frames`` uint8 (T, H, W, 3) RGB; labels; ``indices`` = its frame numbers in ``source``.
+
+    ``budget`` is a class, or for a multi-label task one 0 or 1 a class. ``source`` is its name below the
+    data root.
+    """
+
+    id: str
+    frames: np.ndarray
+    target: int
+    budget: int | tuple[int, ...]
+    source: str
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One video: ``files`` below the data root are one video file, or the images of the folder ``name``."""
+
+    id: str
+    name: str
+    files: tuple[str, ...]
+    target: int
+    budget: int | tuple[int, ...]
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the video is a folder of images."""
+        return self.files != (self.name,)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a reader made of a listing: videos, unusable files, and the number of copies left aside."""
+
+    sources: tuple[Source, ...]
+    quarantined: tuple[Quarantined, ...]
+    copies: int = 0

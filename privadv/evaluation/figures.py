@@ -1,0 +1,198 @@
+"""The report's figures, each as PNG for MLflow and as SVG for the page. matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from privadv.evaluation.summary import Row, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+
+INK, FAINT, OWN, BASE, PAPER = "#1c1e21", "#8a9099", "#c2410b", "#0a6ebd", "#fffffe"
+INKS = {INK: "--ink", FAINT: "--faint", OWN: "--own", BASE: "--base", PAPER: "--paper"}
+"""Colours that the page's style sheet replaces, so that a drawing follows its light or dark background."""
+
+LINES = ("#0a6ebd", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#c2410b", "#8a9099")
+STYLE = {
+    "font.size": 9, "font.family": "DejaVu Sans", "svg.fonttype": "none", "text.color": INK, "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT, "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9, "axes.titleweight": "bold",
+    "axes.titlelocation": "left", "grid.color": FAINT, "grid.alpha": 0.25, "grid.linewidth": 0.6, "legend.frameon": False,
+    "legend.fontsize": 8, "lines.linewidth": 1.4,
+}
+Points = Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure: ``png`` on white, ``svg`` in the colours of the page that holds it; ``width`` in inches."""
+
+    name: str
+    title: str
+    png: bytes
+    svg: str
+    width: float
+
+
+def privacy_utility(summary: Summary) -> Picture:
+    """A_T over A_B_max of all rows but the controls, with intervals, the floors and the front of the baselines."""
+    with _figure(8.8, 5.2, "privacy_utility") as figure:
+        axes = figure.subplots()
+        rows = [row for row in summary.rows if not row.control]
+        _frame(axes, summary)
+        _front(axes, summary)
+        for row in rows:
+            _point(axes, row)
+        figure.canvas.draw()
+        _Labels(axes, rows).place()
+        return _picture(figure, "privacy_utility", "Utility over leakage")
+
+
+def _frame(axes: Axes, summary: Summary) -> None:
+    floors = summary.floors
+    axes.set(xlim=(0, 1.03), ylim=(0, 1.03), xlabel=f"A_B_max: {summary.clips.budget.name} read by the strongest attacker  "
+             "(← less leakage)", ylabel=f"A_T: {summary.clips.target.name} read  (more use →)")
+    axes.grid()
+    axes.set_axisbelow(True)
+    axes.axhline(floors["target_majority"], color=FAINT, lw=1, ls=":")
+    axes.axvline(floors["budget_majority"], color=FAINT, lw=1, ls=":")
+    axes.text(1.02, floors["target_majority"], "blind guess", color=FAINT, ha="right", va="bottom", fontsize=8)
+    axes.text(floors["budget_majority"], 1.02, "blind guess", color=FAINT, ha="right", va="top", fontsize=8, rotation=90)
+
+
+def _front(axes: Axes, summary: Summary) -> None:
+    leakage = np.linspace(summary.floors["budget_majority"], 1, 400)
+    axes.plot(leakage, summary.front(leakage), color=BASE, lw=1, ls="--", alpha=0.7, zorder=2)
+
+
+def _point(axes: Axes, row: Row) -> None:
+    color, marker, size = _look(row)
+    x, y = row.leakage, row.target
+    axes.plot([x.low, x.high], [y.value, y.value], color=color, lw=1.2, alpha=0.45, zorder=3)
+    axes.plot([x.value, x.value], [y.low, y.high], color=color, lw=1.2, alpha=0.45, zorder=3)
+    axes.plot(x.value, y.value, marker, color=color, ms=size, zorder=5 if row.name == "filter" else 4)
+
+
+def _look(row: Row) -> tuple[str, str, float]:
+    """Colour, marker and its size: told apart without colours too."""
+    return {"filter": (OWN, "D", 8.0), "raw": (INK, "s", 6.5)}.get(row.name, (BASE, "o", 5.0))
+
+
+class _Labels:
+    """Names beside their points, each where it covers least of the points, intervals and names placed before."""
+
+    def __init__(self, axes: Axes, rows: Sequence[Row]) -> None:
+        self._axes, self._rows = axes, sorted(rows, key=lambda row: row.name != "filter")
+        self._taken = [box for row in rows for box in self._shapes(row)]
+
+    def place(self) -> None:
+        """Write all names; the filter's first."""
+        for row in self._rows:
+            tried = [self._write(row, *offset) for offset in _offsets()]
+            best = min(tried, key=lambda text: self._cost(text.get_window_extent()))
+            for text in tried:
+                if text is not best:
+                    text.remove()
+            self._taken.append(best.get_window_extent())
+
+    def _write(self, row: Row, dx: float, dy: float) -> Any:
+        return self._axes.annotate(
+            row.name, (row.leakage.value, row.target.value), (dx, dy), textcoords="offset points",
+            color=_look(row)[0], fontsize=8.5, fontweight="bold" if row.name == "filter" else "normal", zorder=3.5,
+            bbox={"facecolor": PAPER, "alpha": 0.7, "linewidth": 0, "pad": 0.6},
+            ha="left" if dx > 0 else "right" if dx < 0 else "center",
+            va="bottom" if dy > 0 else "top" if dy < 0 else "center")
+
+    def _cost(self, box: Bbox) -> float:
+        """Covered area, in square pixels; leaving the axes is the worst."""
+        inside = _overlap(box, self._axes.get_window_extent())
+        return sum(_overlap(box, other) for other in self._taken) + 100 * (box.width * box.height - inside)
+
+    def _shapes(self, row: Row) -> list[Bbox]:
+        x, y = row.leakage, row.target
+        return [self._box((x.value, y.value), (x.value, y.value), 7), self._box((x.low, y.value), (x.high, y.value), 2),
+                self._box((x.value, y.low), (x.value, y.high), 2)]
+
+    def _box(self, low: tuple[float, float], high: tuple[float, float], margin: float) -> Bbox:
+        from matplotlib.transforms import Bbox
+
+        corners = self._axes.transData.transform([low, high])
+        return Bbox(corners + [[-margin] * 2, [margin] * 2])
+
+
+def _offsets() -> Iterator[tuple[float, float]]:
+    """Where a name may stand, in points from its own, the nearest first."""
+    for reach in (7, 14, 22, 32):
+        for dx, dy in ((1, 0.6), (-1, 0.6), (1, -0.6), (-1, -0.6), (1, 0), (-1, 0), (0, 1), (0, -1)):
+            yield dx * reach, dy * reach
+
+
+def _overlap(one: Bbox, other: Bbox) -> float:
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    return max(width, 0) * max(height, 0)
+
+
+def curves(name: str, title: str, charts: Mapping[str, Mapping[str, Points]]) -> Picture:
+    """Charts side by side: {chart: {line: [[step, value], ...]}}. A long line is smoothed over its faint self."""
+    labels = {tuple(lines) for lines in charts.values()}
+    longest = max(map(len, labels))
+    shared = len(labels) == 1 and longest > 1
+    with _figure(3.2 * len(charts) + (2.4 if shared else 0), 2.5 + (0 if shared else 0.17 * longest), name) as figure:
+        for axes, (chart, lines) in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts.items(), strict=True):
+            _chart(axes, chart, lines)
+            if shared and chart == list(charts)[-1]:
+                axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+            elif not shared and longest > 1:
+                axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22))
+        return _picture(figure, name, title)
+
+
+def _chart(axes: Axes, chart: str, lines: Mapping[str, Points]) -> None:
+    looks = itertools.cycle(itertools.product(("-", "--", ":"), LINES))
+    for (label, points), (dashes, color) in zip(lines.items(), looks, strict=False):
+        steps, values = np.asarray(points, float).reshape(-1, 2).T
+        window = len(steps) // 30
+        if window > 1:
+            axes.plot(steps, values, color=color, lw=0.6, alpha=0.25)
+            steps, values = steps[window - 1:], np.convolve(values, np.ones(window) / window, "valid")
+        axes.plot(steps, values, dashes, color=color, label=label, marker="." if len(steps) < 3 else "")
+    axes.set(title=chart, xlabel="step")
+    axes.grid()
+    if "accuracy" in chart:
+        axes.set_ylim(0, 1.03)
+
+
+@contextmanager
+def _figure(width: float, height: float, name: str) -> Iterator[Figure]:
+    """An empty figure without pyplot: no display, no global state."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # The salt keeps the ids of several drawings on one page apart.
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
+        figure = Figure((width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+
+
+def _picture(figure: Figure, name: str, title: str) -> Picture:
+    png, svg = io.BytesIO(), io.StringIO()
+    figure.savefig(png, format="png", dpi=150, facecolor="white")
+    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+    text = re.sub(r' (width|height)="[\d.]+pt"', "", svg.getvalue(), count=2)
+    for color, variable in INKS.items():
+        text = text.replace(color, f"var({variable})")
+    return Picture(name, title, png.getvalue(), text[text.index("<svg"):], float(figure.get_figwidth()))

@@ -1,0 +1,91 @@
+"""How sure the numbers are: floors, a paired bootstrap over takes and seeds, and the front of the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from privadv.config import Section
+from privadv.evaluation.results import RowResult
+
+Draws = np.ndarray
+"""float (1 + resamples,): a statistic of the sample itself at [0], and of every resample after it."""
+
+
+class Estimate(Section):
+    """A value and the 95 % interval of its bootstrap (percentiles)."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, draws: Draws) -> Estimate:
+        """The estimate that a statistic's draws amount to."""
+        low, high = np.quantile(draws[1:], (0.025, 0.975))
+        return cls(value=float(draws[0]), low=float(low), high=float(high))
+
+
+def floors(labels: Sequence[int], classes: int) -> dict[str, float]:
+    """Accuracies of a reader that sees nothing, given the test clips' labels.
+
+    ``chance`` guesses evenly; ``majority`` always names the most frequent class of the test clips.
+    """
+    return {"chance": 1 / classes, "majority": float(np.bincount(labels).max()) / len(labels)}
+
+
+class Bootstrap:
+    """Resamples of takes and of seeds, the same ones for every row, so that differences between rows are paired.
+
+    Clips of one take are drawn together. With several seeds, each row has one result a seed on the same clips; a
+    resample draws as many seeds as there are, with replacement, beside its takes, and averages over them.
+    """
+
+    def __init__(self, groups: Sequence[str], seeds: int = 1, resamples: int = 2000) -> None:
+        takes, take_of = np.unique(groups, return_inverse=True)
+        rng = np.random.default_rng(0)
+        self._membership = np.eye(len(takes))[take_of]
+        self._takes = _counts(len(takes), resamples, rng)
+        self._seeds = _counts(seeds, resamples, rng) / seeds
+
+    def target(self, results: Sequence[RowResult]) -> Draws:
+        """A_T of a row, from its result of every seed."""
+        return self._over_seeds([self._accuracies([one.target.predictions], one.target_labels)[:, 0] for one in results])
+
+    def leakage(self, results: Sequence[RowResult]) -> Draws:
+        """A_B_max of a row: which attacker is the strongest is found again inside every resample and seed."""
+        return self._over_seeds([
+            self._accuracies([reader.predictions for reader in one.attackers], one.budget_labels).max(1)
+            for one in results])
+
+    def _accuracies(self, predictions: Sequence[Sequence[int]], labels: Sequence[int]) -> np.ndarray:
+        """(1 + resamples, readers)."""
+        right = (np.asarray(predictions) == np.asarray(labels)) @ self._membership
+        sizes = self._membership.sum(0)
+        return self._takes @ right.T / (self._takes @ sizes)[:, None]
+
+    def _over_seeds(self, each: Sequence[Draws]) -> Draws:
+        return (self._seeds * np.stack(each, 1)).sum(1)
+
+
+def _counts(things: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """(1 + resamples, things): how often each thing is drawn; the first line is the sample itself."""
+    return np.vstack([np.ones(things), rng.multinomial(things, np.full(things, 1 / things), resamples)])
+
+
+def front_at(leakage: np.ndarray, points: Sequence[tuple[float | np.ndarray, float | np.ndarray]]) -> np.ndarray:
+    """The highest A_T that baselines reach while they leak at most ``leakage`` (any A_B_max, one a draw).
+
+    ``points`` are (A_B_max, A_T), each a number or one a draw. The first is the blank clip: it shows nothing, and both
+    its accuracies are the majority floors. The front is the upper-left concave hull of all points, which is what
+    one reaches by sending each clip through one of two baselines at the toss of a loaded coin: linear between
+    two points, flat right of the highest one, and never below the blank clip.
+    """
+    x, y = (np.stack([np.broadcast_to(point[axis], leakage.shape) for point in points]) for axis in (0, 1))
+    allowed = np.maximum(leakage, x[0])
+    alone = np.where(x <= allowed, y, -np.inf).max(0)
+    left, right = (x <= allowed)[:, None], (x > allowed)[None]
+    share = (allowed - x)[:, None] / np.where(left & right, x[None] - x[:, None], 1)
+    mixed = np.where(left & right, y[:, None] + share * (y[None] - y[:, None]), -np.inf).max((0, 1))
+    return np.maximum(alone, mixed)

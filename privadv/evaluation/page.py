@@ -1,0 +1,213 @@
+"""The report's page: one HTML file that holds everything it shows. Its skeleton and style are page.html."""
+
+from __future__ import annotations
+
+import base64
+import json
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from statistics import fmean
+
+import yaml
+
+from privadv.evaluation import wording
+from privadv.evaluation.figures import Picture
+from privadv.evaluation.metrics import Estimate
+from privadv.evaluation.results import ReaderResult
+from privadv.evaluation.summary import Evidence, Row, Summary, by_attacker
+
+MISSING = "–"
+
+
+def render(summary: Summary, plot: Picture, curves: Mapping[int, Sequence[Picture]], samples: Mapping[str, bytes]) -> str:
+    """The page. ``curves`` are pictures by seed; ``samples`` are PNG strips of test clips by row."""
+    template = string.Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=escape(wording.title(summary)),
+        badge='<span class="badge">synthetic data</span>' if summary.clips.synthetic else "",
+        data=escape(wording.data(summary)),
+        headline=escape(wording.headline(summary)),
+        gauges=_gauges(summary),
+        comparison=escape(wording.comparison(summary)),
+        verdict=escape(wording.verdict(summary)),
+        doubt="" if summary.counts else "doubt",
+        plot=_figure(plot, caption=_legend(summary)),
+        rows=_rows(summary),
+        frames=_frames(samples),
+        attackers="".join(_attackers(summary.row(name), number == 0) for number, name in enumerate(("filter", "raw"))),
+        curves="".join(_curves(seed, pictures, len(curves) > 1) for seed, pictures in curves.items()),
+        making=_making(summary),
+        meaning=_meaning(summary),
+    )
+
+
+def _gauges(summary: Summary) -> str:
+    raw, own, floors, clips = summary.row("raw"), summary.row("filter"), summary.floors, summary.clips
+    kept = _gauge(f"{clips.target.name} kept (A_T)", own.target, raw.target.value, floors["target_majority"], "")
+    leaked = _gauge(f"{clips.budget.name} leaked (A_B_max)", own.leakage, raw.leakage.value, floors["budget_majority"],
+                    "at least " if own.lower_bound else "")
+    return kept + leaked
+
+
+def _gauge(what: str, own: Estimate, raw: float, floor: float, least: str) -> str:
+    """A value on the line from 0 to 1, with its interval, raw video and the blind guess."""
+    def tick(at: float, text: str, y: int) -> str:
+        anchor = "start" if at < 0.15 else "end" if at > 0.85 else "middle"
+        return (f'<line x1="{at * 400:.1f}" x2="{at * 400:.1f}" y1="20" y2="36" stroke="var(--ink)" stroke-width="2"/>'
+                f'<text x="{at * 400:.1f}" y="{y}" text-anchor="{anchor}" font-size="13" fill="var(--soft)">{text}</text>')
+
+    return (f'<div class="gauge">{escape(what)}<b>{least}{own.value:.2f} <small>[{wording.interval(own)}]</small></b>'
+            f'<svg viewBox="0 0 400 54" role="img" aria-label="{escape(what)}: {own.value:.2f}">'
+            '<rect width="400" height="8" y="24" rx="4" fill="var(--line)"/>'
+            f'<rect x="{own.low * 400:.1f}" width="{(own.high - own.low) * 400:.1f}" height="8" y="24" fill="var(--own)" opacity=".4"/>'
+            f'{tick(floor, f"blind guess {floor:.2f}", 50)}{tick(raw, f"raw video {raw:.2f}", 14)}'
+            f'<circle cx="{own.value * 400:.1f}" cy="28" r="8" fill="var(--own)"/></svg></div>')
+
+
+def _legend(summary: Summary) -> str:
+    resampled = "takes and seeds" if len(summary.evidence) > 1 else "takes"
+    return (f"Upper left is best. Crosses: 95% bootstrap intervals over {resampled}. Dotted: a blind guess of the most frequent "
+            "class. Dashed: the front of the baselines, the best that showing each clip through one of two of them, or not at "
+            "all, by the toss of a loaded coin, could do. Raw video and planted controls are no baselines.")
+
+
+def _rows(summary: Summary) -> str:
+    head = ["row", ".A_T", ".A_T game", ".A_B_max", "converged", "strongest attacker", ".A_B_mean", ".unseen"]
+    body, before = [], None
+    for row in summary.rows:
+        group = "control" if row.control else "baseline" if row.baseline else "own"
+        marks = [*(["own"] if row.name == "filter" else []), *(["rule"] if before not in (None, group) else [])]
+        body.append((" ".join(marks), _row(summary, row)))
+        before = group
+    for mark, kind in (("rule", "majority"), ("", "chance")):
+        floors = [f"{summary.floors[f'{player}_{kind}']:.2f}" for player in ("target", "budget")]
+        body.append((mark, [f"blind guess, {kind}", floors[0], "", floors[1], "", "", "", ""]))
+    return _table(head, body)
+
+
+def _row(summary: Summary, row: Row) -> list[str]:
+    game = summary.game if row.name == "filter" else None
+    strongest = dict.fromkeys(f"{escape(reader.name)} <small>{_stranger(reader)}</small>" for reader in row.strongest)
+    return [escape(row.name), _estimate(row.target), _number(game), _estimate(row.leakage),
+            f"{row.converged}/{row.attackers} <small>{wording.flags(row)}</small>", "<br>".join(strongest),
+            _number(row.mean_leakage), _number(row.unseen_leakage)]
+
+
+def _attackers(row: Row, open_: bool) -> str:
+    head = ["attacker", "", ".test", ".validation", ".train", ".train loss", ".converged", ".steps", ".seconds"]
+    body = [("", _attacker(each)) for each in by_attacker(row)]
+    return _details(f"on {row.name}: {len(body)} attackers", f'<div class="scroll">{_table(head, body)}</div>', open_)
+
+
+def _attacker(each: Sequence[ReaderResult]) -> list[str]:
+    """One attacker's line: means over the seeds that have it."""
+    first, fitted = each[0], sum(reader.converged for reader in each)
+    converged = f"{fitted}/{len(each)}" if len(each) > 1 else "yes" if fitted else "no"
+    means = [f"{fmean(getattr(reader, name) for reader in each):.2f}" for name in ("accuracy", "validation", "train_accuracy", "train_loss")]
+    return [escape(first.name), _stranger(first), *means, converged,
+            str(max(reader.steps for reader in each)), f"{fmean(reader.seconds for reader in each):.0f}"]
+
+
+def _frames(samples: Mapping[str, bytes]) -> str:
+    if not samples:
+        return "<p>This run kept no frames.</p>"
+    main = {row: png for row, png in samples.items() if row in ("raw", "filter")}
+    rest = {row: png for row, png in samples.items() if row not in main}
+    text = "<p class='soft'>The same frames of the same test clips, as they are stored in 8 bit and as attackers see them.</p>"
+    return text + _strips(main) + (_details("the other rows", _strips(rest)) if rest else "")
+
+
+def _strips(samples: Mapping[str, bytes]) -> str:
+    cells = (f'<figure><img alt="frames of row {escape(row)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+             f"<figcaption>{escape(row)}</figcaption></figure>" for row, png in samples.items())
+    return f'<div class="strips">{"".join(cells)}</div>'
+
+
+def _curves(seed: int, pictures: Sequence[Picture], fold: bool) -> str:
+    charts = f'<div class="charts">{"".join(_figure(picture, picture.title) for picture in pictures)}</div>'
+    return _details(f"seed {seed}", charts) if fold else charts
+
+
+def _making(summary: Summary) -> str:
+    first = summary.evidence[0]
+    configuration = yaml.safe_dump(json.loads(first.configuration), sort_keys=False, allow_unicode=True)
+    versions = _table(["what", "version"], [("", [escape(name), escape(value)]) for name, value in first.versions.items()])
+    return (f"<p>{escape(wording.data(summary))}. {_counts(first)}</p>"
+            f"{_details('configuration', f'<pre>{escape(configuration)}</pre>')}"
+            f"{_details('versions', versions)}{_details('seconds a stage', _seconds(summary.evidence))}")
+
+
+def _counts(evidence: Evidence) -> str:
+    clips, shape = evidence.clips, evidence.clips.geometry
+    counts = ", ".join(f"{clips.count(split)} {split}" for split in clips.splits)
+    return (f"Clips: {counts}; {shape.frames} frames of {shape.width}x{shape.height} pixels; "
+            f"{len(clips.quarantined)} sources set aside as unreadable.")
+
+
+def _seconds(runs: Sequence[Evidence]) -> str:
+    """Seconds of every stage, a column a seed, whether this run or an earlier one spent them."""
+    columns = [stage_seconds(run) for run in runs]
+    body = [("", [escape(stage), *(_whole(column.get(stage)) for column in columns)]) for stage in columns[0]]
+    body.append(("rule", ["all", *(_whole(sum(column.values())) for column in columns)]))
+    return _table(["stage", *(f".seed {run.seed}" for run in runs)], body)
+
+
+def stage_seconds(run: Evidence) -> dict[str, float]:
+    """How long each stage worked when it did, as its manifest tells."""
+    sets = {"extract_frames": run.clips, "render filter": run.filtered_clips}
+    rendered = {stage: clips.metrics["seconds"] for stage, clips in sets.items() if "seconds" in clips.metrics}
+    return rendered | {one.stage: one.seconds for one in run.stages} | {f"attack {one.row}": one.seconds for one in run.results}
+
+
+def _meaning(summary: Summary) -> str:
+    clips, seeds = summary.clips, len(summary.evidence)
+    points = [
+        "The protection is empirical: it holds against the attackers listed here, trained as listed here. It is no formal guarantee, and an "
+        "attacker with more data, more time or another idea may read more.",
+        f"Only the {clips.budget.name} was to be hidden. Whatever else the frames show was not measured.",
+        "Attackers learn on labelled filtered clips, as somebody would who owns such a camera or knows some of the people it films. "
+        "That is a strong attacker; a weak one reading little would prove nothing.",
+        "Baselines may be attacked by fewer attackers than the filter. That can only make them look more private than they are.",
+        (f"Intervals cover the choice of the test takes and {'of the seeds' if seeds > 1 else 'nothing else: another seed trains another filter'}."),
+    ]
+    if clips.synthetic:
+        points.insert(0, "The videos are synthetic: drawn figures made for this purpose. The numbers say that the system works, not how well it "
+                      "would do on footage of real people.")
+    return "<ul>" + "".join(f"<li>{escape(point)}</li>" for point in points) + "</ul>"
+
+
+def _table(head: Sequence[str], body: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """A table of HTML cells; a head that starts with a dot is a column of numbers, each line has its CSS class."""
+    kinds = [' class="n"' if name.startswith(".") else "" for name in head]
+    lines = ["".join(f"<th{kind}>{escape(name.lstrip('.'))}</th>" for kind, name in zip(kinds, head, strict=True))]
+    cells = (f'<tr class="{mark}">' + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, line, strict=True)) + "</tr>"
+             for mark, line in body)
+    return f"<table><thead><tr>{lines[0]}</tr></thead><tbody>{''.join(cells)}</tbody></table>"
+
+
+def _figure(picture: Picture, title: str = "", caption: str = "") -> str:
+    head = f"<h3>{escape(title)}</h3>" if title else ""
+    tail = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return f'<figure style="width: {6.6 * picture.width:.1f}rem">{head}{picture.svg}{tail}</figure>'
+
+
+def _details(name: str, content: str, open_: bool = False) -> str:
+    return f"<details{' open' if open_ else ''}><summary>{escape(name)}</summary>{content}</details>"
+
+
+def _estimate(estimate: Estimate) -> str:
+    return f"{estimate.value:.2f} <small>[{wording.interval(estimate)}]</small>"
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}"
+
+
+def _whole(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.0f}"
+
+
+def _stranger(reader: ReaderResult) -> str:
+    return "seen" if reader.seen else "unseen"

@@ -1,0 +1,53 @@
+"""What an evaluation found: one result a row, with every attacker, every prediction and the floors beside it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from privadv.config import Section
+from privadv.models.checkpoint import ReaderRef
+from privadv.models.reader import Treatment
+from privadv.store import Blob
+
+
+class ReaderResult(Section):
+    """One fresh reader on one row: the target (A_T) or an attacker (A_B).
+
+    ``seen``: a budget model of its architecture family took part in training. ``converged``: it fits its own training
+    clips; an attacker that does not is no evidence of privacy. ``predictions``: classes on the test clips, in order.
+    """
+
+    name: str
+    family: str
+    input: Treatment
+    start: Literal["warm", "scratch"]
+    seen: bool
+    accuracy: float
+    validation: float
+    train_loss: float
+    train_accuracy: float
+    converged: bool
+    steps: int
+    seconds: float
+    predictions: tuple[int, ...]
+
+
+class RowResult(Section):
+    """A row of the report. ``groups``: the take of every test clip, which the bootstrap draws together."""
+
+    kind: Literal["row"] = "row"
+    row: str
+    seed: int
+    clips: str
+    target: ReaderResult
+    attackers: tuple[ReaderResult, ...]
+    clip_ids: tuple[str, ...]
+    target_labels: tuple[int, ...]
+    budget_labels: tuple[int, ...]
+    groups: tuple[str, ...]
+    floors: dict[str, float]
+    metrics: dict[str, float]
+    warm: dict[str, ReaderRef] = {}
+    curves: Blob | None = None
+    samples: Blob | None = None
+    seconds: float = 0.0

@@ -1,0 +1,172 @@
+"""Rows of the evaluation: what is done to a raw clip before attackers see it. One name, one entry in ROWS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from privadv.errors import PrivadvError
+
+Transform = Callable[[Tensor, Tensor], Tensor]
+"""(clips float (N, 3, T, H, W) in [0, 1], budget labels) -> clips of the same shape and range, before 8-bit storage."""
+
+
+def parse(row: str) -> Transform:
+    """The transform of a baseline row such as ``gray`` or ``down:8``; ``filter`` is no baseline.
+
+    Raises:
+        PrivadvError: no such row, or its strength is no positive number.
+    """
+    name, _, strength = row.partition(":")
+    if name not in ROWS:
+        raise PrivadvError(f"rows: unknown row '{row}': one of filter, {', '.join(sorted(ROWS))}")
+    make = ROWS[name]
+    if name == "planted":
+        return make(strength)
+    try:
+        value = float(strength) if strength else 0.0
+    except ValueError:
+        value = -1.0
+    if value < 0 or (value == 0) == (name in STRENGTHS):
+        example = f"'{name}:8'" if name in STRENGTHS else f"'{name}'"
+        raise PrivadvError(f"rows: '{row}' is no row: write {example}")
+    return make(value)
+
+
+def _raw(_: float) -> Transform:
+    return lambda clips, labels: clips
+
+
+def _gray(_: float) -> Transform:
+    return lambda clips, labels: _grey(clips).expand_as(clips)
+
+
+def _down(factor: float) -> Transform:
+    """Area-downsampled by ``factor`` and shown at the old size again, as a reader at any resolution could."""
+
+    def down(clips: Tensor, labels: Tensor) -> Tensor:
+        small = _per_frame(
+            clips, lambda frames: F.interpolate(frames, size=_smaller(frames, factor), mode="area")
+        )
+        return _per_frame(small, lambda frames: F.interpolate(frames, size=clips.shape[3:], mode="bilinear"))
+
+    return down
+
+
+def _pixelate(block: float) -> Transform:
+    def pixelate(clips: Tensor, labels: Tensor) -> Tensor:
+        small = _per_frame(
+            clips, lambda frames: F.interpolate(frames, size=_smaller(frames, block), mode="area")
+        )
+        return _per_frame(small, lambda frames: F.interpolate(frames, size=clips.shape[3:], mode="nearest"))
+
+    return pixelate
+
+
+def _blur(sigma: float) -> Transform:
+    """Gaussian blur, ``sigma`` in pixels."""
+    reach = max(1, round(3 * sigma))
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    weights = (weights / weights.sum()).view(1, 1, -1)
+
+    def blur(clips: Tensor, labels: Tensor) -> Tensor:
+        def soften(frames: Tensor) -> Tensor:
+            channels = frames.shape[1]
+            kernel = weights.expand(channels, 1, -1)
+            padded = F.pad(frames, (reach,) * 4, mode="replicate")
+            rows = F.conv2d(padded, kernel[:, :, None, :], groups=channels)
+            return F.conv2d(rows, kernel[:, :, :, None], groups=channels)
+
+        return _per_frame(clips, soften)
+
+    return blur
+
+
+def _framediff(levels: float) -> Transform:
+    """Signed difference of gray, 3x3-smoothed frames, stored around middle grey; ``levels`` 0 = plain 8 bit."""
+
+    def difference(clips: Tensor, labels: Tensor) -> Tensor:
+        grey = _per_frame(_grey(clips), lambda frames: F.avg_pool2d(frames, 3, 1, 1, count_include_pad=False))
+        change = torch.diff(grey, dim=2)
+        change = torch.cat([change, change[:, :, -1:]], 2)
+        stored = (0.5 + change).clamp(0, 1)
+        if levels:
+            spread = change.std((2, 3, 4), keepdim=True) + 1e-3
+            half = (levels - 1) / 2
+            stored = 0.5 + ((change / (2 * spread)).clamp(-1, 1) * half).round() / half / 2
+        return stored.expand(-1, 3, -1, -1, -1)
+
+    return difference
+
+
+PLANT = 2 / 255
+
+
+def _planted(kind: str) -> Transform:
+    """Positive control: a filter that hides everybody and yet writes the pair into its output at +-2 grey levels.
+
+    ``spatial``: a fixed pattern a class over the pixels; ``temporal``: a fixed code a class over the frames, one sign a
+    frame. The clip under it is gray and downsampled by 28, the baseline that shows least.
+    """
+    if kind not in ("spatial", "temporal"):
+        raise PrivadvError(f"rows: 'planted:{kind}' is no row: write 'planted:spatial' or 'planted:temporal'")
+    hidden = _down(28)
+
+    def plant(clips: Tensor, labels: Tensor) -> Tensor:
+        base = _grey(hidden(clips, labels))
+        signs = _spatial_signs(base) if kind == "spatial" else _temporal_signs(base)
+        return (base + PLANT * signs[labels % len(signs)]).clamp(0, 1).expand_as(clips)
+
+    return plant
+
+
+def _spatial_signs(base: Tensor) -> Tensor:
+    """(64, 1, 1, H, W) of +-1 in blocks of 4 pixels, drawn once for all."""
+    generator = torch.Generator().manual_seed(20)
+    coarse = (
+        torch.randint(0, 2, (64, 1, -(-base.shape[3] // 4), -(-base.shape[4] // 4)), generator=generator)
+        * 2.0
+        - 1
+    )
+    return F.interpolate(coarse, scale_factor=4, mode="nearest")[:, :, None, : base.shape[3], : base.shape[4]]
+
+
+def _temporal_signs(base: Tensor) -> Tensor:
+    """(64, 1, T, 1, 1) of +-1: distinct codes while T >= 6."""
+    generator = torch.Generator().manual_seed(20)
+    frames = base.shape[2]
+    codes = torch.randperm(2 ** min(frames, 16), generator=generator)[:64]
+    return (((codes[:, None] >> torch.arange(min(frames, 16))) & 1) * 2.0 - 1).repeat(1, -(-frames // 16))[
+        :, None, :frames, None, None
+    ]
+
+
+ROWS: dict[str, Callable[..., Transform]] = {
+    "raw": _raw,
+    "gray": _gray,
+    "down": _down,
+    "blur": _blur,
+    "pixelate": _pixelate,
+    "framediff": _framediff,
+    "framediff3": lambda _: _framediff(3),
+    "planted": _planted,
+}
+STRENGTHS = ("down", "blur", "pixelate")
+
+
+def _grey(clips: Tensor) -> Tensor:
+    return clips.mean(1, keepdim=True)
+
+
+def _smaller(frames: Tensor, factor: float) -> tuple[int, int]:
+    return max(1, round(frames.shape[2] / factor)), max(1, round(frames.shape[3] / factor))
+
+
+def _per_frame(clips: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply a function of images (N*T, C, H, W) to every frame of clips (N, C, T, H, W)."""
+    n, c, t, h, w = clips.shape
+    frames = change(clips.transpose(1, 2).reshape(n * t, c, h, w))
+    return frames.view(n, t, *frames.shape[1:]).transpose(1, 2)

@@ -1,0 +1,239 @@
+"""What the evidence of one run, or of one run a seed, amounts to: one summary a row, the comparison and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import Literal
+
+import numpy as np
+
+from privadv.config import Section
+from privadv.data.manifest import ClipSet
+from privadv.errors import PrivadvError
+from privadv.evaluation.metrics import Bootstrap, Draws, Estimate, front_at
+from privadv.evaluation.results import ReaderResult, RowResult
+from privadv.models.checkpoint import Trained
+
+CONTROLS = ("planted:spatial", "planted:temporal")
+READ = 0.90
+ENOUGH = 4
+
+
+class Evidence(Section):
+    """All that one run of the pipeline left; ``configuration`` is JSON, ``resamples`` of the bootstrap."""
+
+    kind: Literal["evidence"] = "evidence"
+    seed: int
+    configuration: str
+    resamples: int
+    clips: ClipSet
+    filtered_clips: ClipSet
+    stages: tuple[Trained, ...]
+    results: tuple[RowResult, ...]
+    versions: dict[str, str]
+
+    def result(self, row: str) -> RowResult:
+        """The result of ``row``."""
+        return next(one for one in self.results if one.row == row)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row over all seeds, which ``results`` holds one of each. Draws are those of the shared bootstrap."""
+
+    name: str
+    results: tuple[RowResult, ...]
+    target_draws: Draws
+    leakage_draws: Draws
+
+    @cached_property
+    def target(self) -> Estimate:
+        """A_T."""
+        return Estimate.of(self.target_draws)
+
+    @cached_property
+    def leakage(self) -> Estimate:
+        """A_B_max; with several seeds the mean of each seed's maximum."""
+        return Estimate.of(self.leakage_draws)
+
+    @property
+    def mean_leakage(self) -> float:
+        """A_B_mean."""
+        return fmean(fmean(reader.accuracy for reader in one.attackers) for one in self.results)
+
+    @property
+    def unseen_leakage(self) -> float | None:
+        """The highest attacker of a family that no budget model has; None where there is none."""
+        unseen = [[reader.accuracy for reader in one.attackers if not reader.seen] for one in self.results]
+        return fmean(max(each) for each in unseen) if all(unseen) else None
+
+    @property
+    def strongest(self) -> tuple[ReaderResult, ...]:
+        """The attacker that makes A_B_max, one a seed."""
+        return tuple(max(one.attackers, key=lambda reader: reader.accuracy) for one in self.results)
+
+    @property
+    def attackers(self) -> int:
+        """How many attacked, in the seed where the fewest did."""
+        return min(len(one.attackers) for one in self.results)
+
+    @property
+    def converged(self) -> int:
+        """How many of them fit their own training clips, in the seed where the fewest did."""
+        return min(sum(reader.converged for reader in one.attackers) for one in self.results)
+
+    @property
+    def lower_bound(self) -> bool:
+        """Too few attackers converged to say that nobody reads more."""
+        return self.converged < ENOUGH
+
+    @property
+    def control(self) -> bool:
+        """A planted filter: it must be read, and is compared with nothing."""
+        return self.name in CONTROLS
+
+    @property
+    def baseline(self) -> bool:
+        """What the filter is compared with."""
+        return not self.control and self.name not in ("raw", "filter")
+
+    @property
+    def read(self) -> bool:
+        """The attackers read it, in every seed."""
+        return all(reader.accuracy >= READ for reader in self.strongest)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All rows in the order of the report: raw, filter, baselines, controls. ``game`` is A_T_game."""
+
+    evidence: tuple[Evidence, ...]
+    rows: tuple[Row, ...]
+    floors: dict[str, float]
+    game: float | None
+
+    def row(self, name: str) -> Row:
+        """The row of that name."""
+        return next(row for row in self.rows if row.name == name)
+
+    @property
+    def clips(self) -> ClipSet:
+        """The raw clips."""
+        return self.evidence[0].clips
+
+    @property
+    def baselines(self) -> list[Row]:
+        """The rows that the filter is compared with."""
+        return [row for row in self.rows if row.baseline]
+
+    @property
+    def controls(self) -> list[Row]:
+        """The planted filters."""
+        return [row for row in self.rows if row.control]
+
+    def front(self, leakage: np.ndarray) -> np.ndarray:
+        """A_T of the baselines' front at each leakage, for drawing it."""
+        points = [(row.leakage.value, row.target.value) for row in self.baselines]
+        return front_at(leakage, [self._blank, *points])
+
+    @cached_property
+    def gain(self) -> Estimate:
+        """How much higher the filter's A_T lies than the front of the baselines at the filter's leakage."""
+        own = self.row("filter")
+        points = [(row.leakage_draws, row.target_draws) for row in self.baselines]
+        return Estimate.of(own.target_draws - front_at(own.leakage_draws, [self._blank, *points]))
+
+    @property
+    def dominating(self) -> list[str]:
+        """Baselines that have both a higher A_T and a lower A_B_max than the filter."""
+        own = self.row("filter")
+        return [row.name for row in self.baselines
+                if row.target.value > own.target.value and row.leakage.value < own.leakage.value]
+
+    @property
+    def counts(self) -> bool:
+        """Whether the filter's leakage is evidence: four attackers converged, or both controls were read."""
+        read = [row.name for row in self.controls if row.read]
+        return not self.row("filter").lower_bound or set(read) == set(CONTROLS)
+
+    @property
+    def _blank(self) -> tuple[float, float]:
+        return self.floors["budget_majority"], self.floors["target_majority"]
+
+    def metrics(self) -> dict[str, float]:
+        """Everything as numbers, under names that MLflow takes."""
+        own = self.row("filter")
+        values = {"A_T": own.target.value, "A_B_max": own.leakage.value, "A_B_mean": own.mean_leakage,
+                  "A_T_gain": self.gain.value, "A_T_gain_low": self.gain.low, "A_T_gain_high": self.gain.high,
+                  "dominating": len(self.dominating), "leakage_counts": self.counts,
+                  **{f"floors/{name}": value for name, value in self.floors.items()}}
+        if self.game is not None:
+            values["A_T_game"] = self.game
+        for reader in by_attacker(own):
+            values[f"A_B/{plain(reader[0].name)}"] = fmean(one.accuracy for one in reader)
+        for row in self.rows:
+            for name, value in (("A_T", row.target.value), ("A_B_max", row.leakage.value), ("A_B_mean", row.mean_leakage)):
+                values[f"rows/{plain(row.name)}_{name}"] = value
+        return {name: float(value) for name, value in values.items()}
+
+
+def by_attacker(row: Row) -> list[list[ReaderResult]]:
+    """The row's attackers, the strongest first; each as its results of all seeds that have it."""
+    named: dict[str, list[ReaderResult]] = {}
+    for one in row.results:
+        for reader in one.attackers:
+            named.setdefault(reader.name, []).append(reader)
+    return sorted(named.values(), key=lambda each: -fmean(reader.accuracy for reader in each))
+
+
+def plain(name: str) -> str:
+    """A row's or reader's name as part of a metric's or file's name."""
+    return name.replace(":", "_").replace("/", "-")
+
+
+def summarise(evidence: Sequence[Evidence]) -> Summary:
+    """The summary of runs that differ in nothing but their seed.
+
+    Raises:
+        PrivadvError: rows are missing or doubled, or were read on other clips than the others.
+    """
+    _check(evidence)
+    first = evidence[0].result("raw")
+    bootstrap = Bootstrap(first.groups, len(evidence), evidence[0].resamples)
+    names = sorted((one.row for one in evidence[0].results), key=_place)
+    rows = []
+    for name in names:
+        results = tuple(one.result(name) for one in evidence)
+        rows.append(Row(name, results, bootstrap.target(results), bootstrap.leakage(results)))
+    games = [one.filtered_clips.metrics["A_T_game"] for one in evidence if "A_T_game" in one.filtered_clips.metrics]
+    return Summary(tuple(evidence), tuple(rows), first.floors, fmean(games) if games else None)
+
+
+def _place(row: str) -> int:
+    return {"raw": 0, "filter": 1, **dict.fromkeys(CONTROLS, 3)}.get(row, 2)
+
+
+def _check(evidence: Sequence[Evidence]) -> None:
+    seeds = [one.seed for one in evidence]
+    if len(set(seeds)) < len(seeds):
+        raise PrivadvError(f"report: seeds {seeds}: name each seed once")
+    rows = sorted(one.row for one in evidence[0].results)
+    first = evidence[0].results[0]
+    for run in evidence:
+        names = sorted(one.row for one in run.results)
+        if len(set(names)) < len(names) or not {"raw", "filter"} <= set(names) or names != rows:
+            raise PrivadvError(f"report: seed {run.seed} has results of {names}: give raw, filter and each other row once, "
+                               "the same rows for every seed")
+        for one in run.results:
+            if _clips(one) != _clips(first):
+                raise PrivadvError(f"report: row '{one.row}' of seed {run.seed} was read on other test clips than "
+                                   f"'{first.row}': attack it again on the same extraction")
+            if not one.attackers or any(len(reader.predictions) != len(one.clip_ids) for reader in (one.target, *one.attackers)):
+                raise PrivadvError(f"report: row '{one.row}' of seed {run.seed} lacks attackers or predictions: attack it again")
+
+
+def _clips(result: RowResult) -> tuple[tuple[object, ...], ...]:
+    return result.clip_ids, result.groups, result.target_labels, result.budget_labels

@@ -1,0 +1,185 @@
+"""The second fold: on a row's stored clips, a fresh target says what is kept (A_T) and fresh attackers what leaks (A_B^N)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Self
+
+import pydantic
+import torch
+
+from privadv.config import Section
+from privadv.data.feeds import ClipArray
+from privadv.errors import PrivadvError
+from privadv.evaluation.results import ReaderResult
+from privadv.models.reader import ReaderSpec
+from privadv.training import FitConfig, FitJob, Fitted
+
+TARGET = "target"
+
+
+class AttackerSpec(Section):
+    """One attacker of the suite: a reader, and whether it starts from its raw-trained self or from scratch."""
+
+    reader: ReaderSpec
+    start: Literal["warm", "scratch"] = "warm"
+
+    @property
+    def name(self) -> str:
+        """Such as ``resnet/adaptive/warm``."""
+        return f"{self.reader.family}/{self.reader.input}/{self.start}"
+
+
+class Suite(Section):
+    """Who attacks, with how many updates, and what counts as converged.
+
+    ``raw_fit`` trains on raw video, ``fit`` on every other row. ``strongest`` > 0 sends only that many attackers, the best by
+    validation on raw video, against rows not in ``full_rows``. ``seen`` names the families of the game's budget models.
+    ``converged`` is the least accuracy on its own training clips of an attacker that counts as evidence.
+    """
+
+    target: ReaderSpec
+    attackers: tuple[AttackerSpec, ...]
+    raw_fit: FitConfig = FitConfig()
+    fit: FitConfig = FitConfig()
+    seen: tuple[str, ...] = ()
+    full_rows: tuple[str, ...] = ("raw", "filter", "planted:spatial", "planted:temporal")
+    strongest: int = pydantic.Field(default=0, ge=0)
+    converged: float = pydantic.Field(default=0.8, gt=0, le=1)
+
+    @pydantic.model_validator(mode="after")
+    def _honest(self) -> Self:
+        names = [attacker.name for attacker in self.attackers]
+        doubled = {name for name in names if names.count(name) > 1}
+        if doubled:
+            raise ValueError(
+                f"attackers {sorted(doubled)} stand twice: give each reader, input and start once"
+            )
+        families = {attacker.reader.family for attacker in self.attackers}
+        if len(self.attackers) < 4 or len(families) < 2:
+            raise ValueError("a row needs at least four attackers of at least two families")
+        if len(families - set(self.seen)) < 2:
+            raise ValueError(
+                f"at least two attacker families must be unseen in training (seen: {', '.join(self.seen)})"
+            )
+        return self
+
+    def against(self, row: str, raw: Sequence[ReaderResult] | None) -> list[AttackerSpec]:
+        """The attackers that go against ``row``, given what they reached on raw video."""
+        if not self.strongest or row in self.full_rows or raw is None:
+            return list(self.attackers)
+        reached = {result.name: result.validation for result in raw}
+        ranked = sorted(self.attackers, key=lambda attacker: -reached.get(_raw_name(attacker), 0.0))
+        return ranked[: self.strongest]
+
+    def raw_attackers(self) -> list[AttackerSpec]:
+        """On raw video every reader is trained once, from scratch: there is nothing to start from."""
+        unique = {
+            _raw_name(attacker): attacker.model_copy(update={"start": "scratch"})
+            for attacker in self.attackers
+        }
+        return list(unique.values())
+
+
+def _raw_name(attacker: AttackerSpec) -> str:
+    return attacker.model_copy(update={"start": "scratch"}).name
+
+
+def jobs(
+    suite: Suite,
+    row: str,
+    arrays: Mapping[str, ClipArray],
+    raw_train: ClipArray | None,
+    classes: tuple[int, int],
+    warm: Mapping[str, bytes],
+    raw: Sequence[ReaderResult] | None,
+    seed: int,
+) -> list[FitJob]:
+    """The fits of a row, the target's first. ``warm``: raw-trained weights by reader name; empty on the raw row itself."""
+    fit = suite.raw_fit if raw_train is None else suite.fit
+    ease = raw_train.path if raw_train is not None else None
+    attackers = suite.raw_attackers() if raw_train is None else suite.against(row, raw)
+    common = {
+        "train": arrays["train"].path,
+        "validation": arrays["val"].path,
+        "test": arrays["test"].path,
+        "config": fit,
+    }
+    made = [
+        FitJob(
+            name=TARGET,
+            player="target",
+            spec=suite.target,
+            classes=classes[0],
+            seed=seed,
+            weights=warm.get(TARGET),
+            ease_from=ease,
+            **common,
+        )
+    ]
+    for number, attacker in enumerate(attackers, start=1):
+        starts_warm = attacker.start == "warm" and raw_train is not None
+        weights = _weights(warm, _raw_name(attacker)) if starts_warm else None
+        made.append(
+            FitJob(
+                name=attacker.name,
+                player="budget",
+                spec=attacker.reader,
+                classes=classes[1],
+                seed=seed + number,
+                weights=weights,
+                ease_from=ease if starts_warm else None,
+                **common,
+            )
+        )
+    return made
+
+
+def _weights(warm: Mapping[str, bytes], name: str) -> bytes:
+    if name not in warm:
+        raise PrivadvError(
+            f"attack: the raw row's result holds no '{name}' to start from: attack raw with the same suite first"
+        )
+    return warm[name]
+
+
+def result(job: FitJob, fitted: Fitted, array: ClipArray, suite: Suite) -> ReaderResult:
+    """What a fitted reader reached on the row's test clips."""
+    logits = torch.tensor(fitted.predictions)
+    predictions = logits.argmax(1)
+    return ReaderResult(
+        name=job.name,
+        family=job.spec.family,
+        input=job.spec.input,
+        start="warm" if job.weights else "scratch",
+        seen=job.spec.family in suite.seen,
+        accuracy=(predictions == array.labels(job.player)).float().mean().item(),
+        validation=fitted.validation,
+        train_loss=fitted.train_loss,
+        train_accuracy=fitted.train_accuracy,
+        converged=fitted.train_accuracy >= suite.converged,
+        steps=fitted.steps,
+        seconds=fitted.seconds,
+        predictions=tuple(predictions.tolist()),
+    )
+
+
+def row_metrics(target: ReaderResult, attackers: Sequence[ReaderResult]) -> dict[str, float]:
+    """A_T, the maximum over all attackers and over those of unseen families, and the mean."""
+    unseen = [attacker.accuracy for attacker in attackers if not attacker.seen]
+    every = [attacker.accuracy for attacker in attackers]
+    return {
+        "A_T": target.accuracy,
+        "A_B_max": max(every),
+        "A_B_mean": sum(every) / len(every),
+        **({"A_B_max_unseen": max(unseen)} if unseen else {}),
+    }
+
+
+def row_floors(array: ClipArray, classes: tuple[int, int]) -> dict[str, float]:
+    """Test accuracies of a reader that sees nothing: it guesses evenly (chance), or names the most frequent class (majority)."""
+    found: dict[str, float] = {}
+    for player, count in zip(("target", "budget"), classes, strict=True):
+        labels = array.labels(player)
+        found |= {f"{player}_chance": 1 / count, f"{player}_majority": labels.bincount().max().item() / len(labels)}
+    return found

@@ -1,0 +1,116 @@
+"""Models at rest: a specification that rebuilds the network, and its weights as safetensors in the store."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+import pydantic
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+
+from privadv.config import Section
+from privadv.errors import PrivadvError
+from privadv.models.degradation import Degradation, TransformNet
+from privadv.models.reader import Adaptive, Reader, ReaderSpec
+from privadv.store import Blob, Store
+
+
+class FilterRef(Section):
+    """A stored degradation model."""
+
+    kind: Literal["filter"] = "filter"
+    spec: TransformNet
+    weights: Blob
+
+    def open(self, store: Store) -> Degradation:
+        """The model, rebuilt; raises PrivadvError where the weights are not those of ``spec``."""
+        model = self.spec.build()
+        load_weights(model, store.get(self.weights), self.weights.key)
+        return model
+
+
+class ReaderRef(Section):
+    """A stored target, budget model or attacker with ``classes`` outputs."""
+
+    kind: Literal["reader"] = "reader"
+    spec: ReaderSpec
+    classes: int
+    weights: Blob
+
+    def open(self, store: Store) -> Reader:
+        """The model, rebuilt; raises PrivadvError where the weights are not those of ``spec``."""
+        model = self.spec.build(self.classes)
+        load_weights(model, store.get(self.weights), self.weights.key)
+        return model
+
+
+T = TypeVar("T", FilterRef, ReaderRef)
+ModelRef = Annotated[FilterRef | ReaderRef, pydantic.Field(discriminator="kind")]
+
+
+class Trained(Section):
+    """What a training stage leaves: its models by role, final metrics, curves, and how long it took.
+
+    Roles: ``degradation``, ``target``, ``budget_0`` ... ``budget_{K-1}``. ``curves`` holds JSON {series: [[step, value], ...]}.
+    """
+
+    kind: Literal["trained"] = "trained"
+    stage: str
+    seed: int
+    models: dict[str, ModelRef]
+    metrics: dict[str, float]
+    curves: Blob
+    seconds: float
+    lineage: dict[str, str] = {}
+
+    def digest(self) -> str:
+        """sha256 (hex) of everything but how long it took."""
+        return Section.digest(self.model_copy(update={"seconds": 0.0}))
+
+    @property
+    def degradation(self) -> FilterRef:
+        """The stage's filter."""
+        return self._role("degradation", FilterRef)
+
+    @property
+    def target(self) -> ReaderRef:
+        """The stage's target model."""
+        return self._role("target", ReaderRef)
+
+    @property
+    def budget(self) -> list[ReaderRef]:
+        """The stage's budget models, in order."""
+        count = sum(role.startswith("budget_") for role in self.models)
+        return [self._role(f"budget_{k}", ReaderRef) for k in range(count)]
+
+    def _role(self, role: str, kind: type[T]) -> T:
+        ref = self.models.get(role)
+        if not isinstance(ref, kind):
+            raise PrivadvError(
+                f"the manifest of {self.stage} holds no model '{role}': give the manifest of another stage"
+            )
+        return ref
+
+
+def save_weights(model: nn.Module) -> bytes:
+    """A model's parameters and buffers as safetensors."""
+    return save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+
+
+def load_weights(model: nn.Module, weights: bytes, where: str) -> None:
+    """Take weights that :func:`save_weights` gave.
+
+    Raises:
+        PrivadvError: they are no safetensors, or belong to another network; ``where`` names them.
+    """
+    try:
+        tensors = load(weights)
+        if isinstance(model, Reader) and isinstance(model.treatment, Adaptive):
+            model.treatment.adapt(tensors["treatment.mean"], tensors["treatment.deviation"])
+        model.load_state_dict(tensors)
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise PrivadvError(
+            f"{where}: not the weights of this network ({reason}): use the checkpoint's own manifest"
+        ) from None

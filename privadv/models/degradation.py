@@ -1,0 +1,132 @@
+"""Degradation models f_d: the learned filter between the camera and everything that stores or reads its video."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from privadv.config import Section
+
+
+class Release(Section):
+    """What happens between the network and the stored frame; it ships with the filter, in training and in evaluation.
+
+    ``gray``: mean over channels, replicated to three (the seed work's post-processing). ``noise``: standard deviation of
+    Gaussian noise added at release, in units of the [0, 1] range, drawn once a clip. ``levels``: grey levels a channel that
+    are stored (256 = plain 8 bit); the rounding passes gradients straight through.
+    """
+
+    gray: bool = True
+    noise: float = 0.0
+    levels: int = 256
+
+
+class TransformNet(Section):
+    """The image transform network of Johnson et al. (2016), applied to every frame, with instance normalisation.
+
+    ``width`` filters, ``blocks`` residual blocks, ``kernel`` of the outer convolutions. ``stride`` 2 works at a quarter of
+    the resolution as in the paper; 1 keeps it. ``skip`` starts as the identity: the network learns what to change.
+    ``motion`` adds, as three more input channels, the signed difference to the frame before (zero at the first).
+    """
+
+    kind: Literal["transform"] = "transform"
+    width: int = 32
+    blocks: int = 5
+    kernel: int = 9
+    stride: Literal[1, 2] = 2
+    skip: bool = False
+    motion: bool = False
+    release: Release = Release()
+
+    def build(self) -> Degradation:
+        return Degradation(self)
+
+
+class Degradation(nn.Module):
+    """Clips (N, 3, T, H, W) in [0, 1] to filtered clips of the same shape and range."""
+
+    def __init__(self, spec: TransformNet) -> None:
+        super().__init__()
+        self.spec = spec
+        w, s = spec.width, spec.stride
+        self.encode = nn.Sequential(
+            _Conv(6 if spec.motion else 3, w, spec.kernel), _Conv(w, 2 * w, 3, s), _Conv(2 * w, 4 * w, 3, s)
+        )
+        self.blocks = nn.Sequential(*(_Residual(4 * w) for _ in range(spec.blocks)))
+        self.decode = nn.Sequential(_Up(4 * w, 2 * w, s), _Up(2 * w, w, s))
+        self.last = nn.Conv2d(w, 3, spec.kernel, padding=spec.kernel // 2)
+        if spec.skip:
+            nn.init.zeros_(self.last.weight)
+            nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, clips: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return release(self.paint(clips), self.spec.release, generator)
+
+    def paint(self, clips: Tensor) -> Tensor:
+        """The network alone, before the release: (N, 3, T, H, W) in [0, 1]."""
+        n, _, t, h, w = clips.shape
+        frames = _frames(with_motion(clips) if self.spec.motion else clips)
+        painted = self.last(self.decode(self.blocks(self.encode(frames))))[..., :h, :w]
+        painted = painted.view(n, t, 3, h, w).transpose(1, 2)
+        if self.spec.skip:
+            return (clips + painted).clamp(0, 1)
+        return torch.tanh(painted) * 0.5 + 0.5
+
+
+def release(clips: Tensor, how: Release, generator: torch.Generator | None = None) -> Tensor:
+    """What is stored of painted ``clips``: channel mean, noise, clamp and quantisation, differentiable throughout."""
+    if how.gray:
+        clips = clips.mean(1, keepdim=True)
+    if how.noise:
+        clips = clips + how.noise * torch.randn(clips.shape, generator=generator, device=clips.device)
+    clips = clips.clamp(0, 1)
+    top = how.levels - 1
+    clips = clips + ((clips * top).round() / top - clips).detach()
+    return clips.expand(-1, 3, -1, -1, -1)
+
+
+def with_motion(clips: Tensor) -> Tensor:
+    """Clips with the signed difference to the frame before as extra channels; causal, so that a camera can do it."""
+    change = torch.diff(clips, dim=2, prepend=clips[:, :, :1])
+    return torch.cat([clips, change], 1)
+
+
+def _frames(clips: Tensor) -> Tensor:
+    n, c, t, h, w = clips.shape
+    return clips.transpose(1, 2).reshape(n * t, c, h, w).contiguous(memory_format=torch.channels_last)
+
+
+class _Conv(nn.Sequential):
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2),
+            nn.InstanceNorm2d(outputs, eps=1e-3, affine=True),
+            nn.ReLU(inplace=True),
+        )
+
+
+class _Up(nn.Module):
+    """Doubling of the resolution by nearest neighbour and convolution; a plain convolution at stride 1."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.stride, self.conv = stride, _Conv(inputs, outputs, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest") if self.stride == 2 else x)
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _Conv(channels, channels, 3),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.InstanceNorm2d(channels, eps=1e-3, affine=True),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)

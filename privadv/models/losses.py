@@ -1,0 +1,34 @@
+"""Losses and accuracy of readers, for single-label and multi-label tasks alike."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean softmax cross-entropy for class labels (N,), mean sigmoid cross-entropy for attribute labels (N, classes)."""
+    if labels.ndim == 1:
+        return F.cross_entropy(logits, labels)
+    return F.binary_cross_entropy_with_logits(logits, labels.float())
+
+
+def uniform_loss(logits: Tensor, multi_label: bool = False) -> Tensor:
+    """Per clip (N,): how far a prediction is from knowing nothing, 0 when it knows nothing.
+
+    Single-label: KL(uniform || p) through log-softmax, finite where p saturates. Multi-label: cross-entropy against 0.5 an
+    attribute, less its least value ln 2.
+    """
+    if multi_label:
+        half = torch.full_like(logits, 0.5)
+        return F.binary_cross_entropy_with_logits(logits, half, reduction="none").mean(1) - math.log(2)
+    return -F.log_softmax(logits, 1).mean(1) - math.log(logits.shape[1])
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Share of right classes, or of right attributes at a threshold of one half."""
+    right = logits.argmax(1) == labels if labels.ndim == 1 else (logits > 0) == (labels > 0)
+    return right.float().mean().item()

@@ -1,0 +1,104 @@
+"""Readers: a network behind an input treatment. Targets (f_T), budget models (f_b) and attackers are all readers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+import pydantic
+import torch
+from torch import Tensor, nn
+
+from privadv.config import Section
+from privadv.models.clip import C3D, R2Plus1D
+from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet, Vgg
+
+Network = Annotated[
+    MobileNet | Vgg | ResNet | Inception | DenseNet | R2Plus1D | C3D, pydantic.Field(discriminator="kind")
+]
+Treatment = Literal["plain", "standardised", "adaptive"]
+
+
+class ReaderSpec(Section):
+    """Rebuilds a reader: clips (N, 3, T, H, W) in [0, 1] to logits (N, classes).
+
+    ``plain`` reads the stored pixels as they are, ``standardised`` gives each clip and channel mean 0 and deviation 1,
+    ``adaptive`` subtracts the mean image of the filtered training clips and divides by the deviation of every pixel, which
+    undoes any fixed pattern that a filter lays over its output.
+    """
+
+    network: Network
+    input: Treatment = "plain"
+
+    @property
+    def family(self) -> str:
+        return self.network.family
+
+    def build(self, classes: int) -> Reader:
+        return Reader(self, classes)
+
+
+class Reader(nn.Module):
+    """``network(treatment(clips))``; an adaptive reader must be shown its clips with :meth:`adapt` first."""
+
+    def __init__(self, spec: ReaderSpec, classes: int) -> None:
+        super().__init__()
+        self.treatment = {"plain": Plain, "standardised": Standardised, "adaptive": Adaptive}[spec.input]()
+        self.network = spec.network.build(classes)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.network(self.treatment(clips))
+
+
+class Plain(nn.Module):
+    """[0, 1] to [-1, 1]."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return clips * 2 - 1
+
+
+class Standardised(nn.Module):
+    """Mean 0 and deviation 1 for each clip and channel; the floor keeps constant clips finite."""
+
+    floor = 0.02
+
+    def forward(self, clips: Tensor) -> Tensor:
+        deviation, mean = torch.std_mean(clips, dim=(2, 3, 4), keepdim=True, correction=0)
+        return (clips - mean) / (deviation + self.floor)
+
+
+class Adaptive(nn.Module):
+    """Per pixel and channel: (x - mean image) / (deviation + floor), statistics (3, 1, H, W) of the clips it adapted to."""
+
+    floor = 0.01
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.zeros(3, 1, 1, 1))
+        self.register_buffer("deviation", torch.ones(3, 1, 1, 1))
+
+    def adapt(self, mean: Tensor, deviation: Tensor) -> None:
+        self.mean, self.deviation = mean, deviation
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return (clips - self.mean) / (self.deviation + self.floor)
+
+
+def pixel_statistics(frames: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Mean image and deviation, each (3, 1, H, W) in [0, 1] units, of uint8 clips (N, T, H, W, 3); one pass, bounded memory."""
+    total = np.zeros(frames.shape[2:], np.float64)
+    squares = np.zeros_like(total)
+    for start in range(0, len(frames), 64):
+        block = np.asarray(frames[start : start + 64], np.float64) / 255
+        total += block.sum((0, 1))
+        squares += (block**2).sum((0, 1))
+    count = frames.shape[0] * frames.shape[1]
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return _image(mean), _image(deviation)
+
+
+def _image(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array).float().permute(2, 0, 1)[:, None]

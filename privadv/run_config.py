@@ -1,0 +1,56 @@
+"""A whole run: one section a stage, complete in one YAML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import pydantic
+
+from privadv.config import Section, load_yaml
+from privadv.evaluation.rows import parse
+from privadv.stages.attack import Config as Attack
+from privadv.stages.extract_frames import Config as ExtractFrames
+from privadv.stages.pretrain_budget import Config as PretrainBudget
+from privadv.stages.pretrain_degradation import Config as PretrainDegradation
+from privadv.stages.pretrain_target import Config as PretrainTarget
+from privadv.stages.render import Config as Render
+from privadv.stages.report import Config as Report
+from privadv.stages.train_adversarial import Config as TrainAdversarial
+
+
+class RunConfig(Section):
+    """The run ``name``; every random draw after extraction follows ``seed``; ``rows`` are evaluated besides raw and filter."""
+
+    name: str = pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
+    seed: int = pydantic.Field(default=0, ge=0)
+    rows: tuple[str, ...] = ("raw", "filter", "gray", "framediff")
+    extract_frames: ExtractFrames = ExtractFrames()
+    pretrain_degradation: PretrainDegradation = PretrainDegradation()
+    pretrain_target: PretrainTarget = PretrainTarget()
+    pretrain_budget: PretrainBudget = PretrainBudget()
+    train_adversarial: TrainAdversarial = TrainAdversarial()
+    render: Render = Render()
+    attack: Attack
+    report: Report = Report()
+
+    @classmethod
+    def load(cls, path: Path) -> RunConfig:
+        """The run of a YAML file; raises PrivadvError in one line for anything that is wrong in it."""
+        return cls.parse(load_yaml(path), str(path))
+
+    @pydantic.model_validator(mode="after")
+    def _rows_exist(self) -> Self:
+        if len(set(self.rows)) < len(self.rows):
+            raise ValueError(f"rows {list(self.rows)} name one twice")
+        for row in self.rows:
+            if row != "filter":
+                parse(row)
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _seen_is_told(self) -> Self:
+        families = {reader.family for reader in self.pretrain_budget.readers}
+        if families != set(self.attack.seen):
+            raise ValueError(f"attack.seen must name the families of the budget models: {sorted(families)}")
+        return self

@@ -1,0 +1,100 @@
+"""Attack one row: a fresh target and fresh attackers are trained and tested on its stored clips."""
+
+from __future__ import annotations
+
+import io
+import time
+
+import numpy as np
+from PIL import Image
+
+from privadv.data.feeds import ClipArray
+from privadv.data.manifest import SPLITS, ClipSet
+from privadv.errors import PrivadvError
+from privadv.evaluation.results import RowResult
+from privadv.evaluation.two_fold import Suite, jobs, result, row_floors, row_metrics
+from privadv.stages.pretraining import record
+from privadv.stages.stage import StageContext
+from privadv.stages.workbench import Workbench, put_curves, put_reader
+from privadv.training import fit_all
+
+Config = Suite
+
+
+def run(
+    config: Suite,
+    row: str,
+    clips: ClipSet,
+    seed: int,
+    context: StageContext,
+    warm: RowResult | None = None,
+    raw: ClipSet | None = None,
+) -> RowResult:
+    """The row's result. Every row but ``raw`` needs the raw row's result (``warm``) and its clips (``raw``).
+
+    Raises:
+        PrivadvError: ``warm`` or ``raw`` is missing, or the suite asks for readers that ``warm`` does not hold.
+    """
+    if row != "raw" and (warm is None or raw is None):
+        raise PrivadvError(
+            f"attack {row}: attackers start from raw video: give the raw row's result and clips"
+        )
+    start, classes = time.monotonic(), (len(clips.target.classes), len(clips.budget.classes))
+    with Workbench(context) as bench:
+        arrays = {split: bench.open(clips, split) for split in SPLITS}
+        raw_train = bench.open(raw, "train") if raw is not None and row != "raw" else None
+        weights = (
+            {name: context.store.get(ref.weights) for name, ref in warm.warm.items()}
+            if warm and row != "raw"
+            else {}
+        )
+        todo = jobs(config, row, arrays, raw_train, classes, weights, warm.attackers if warm else None, seed)
+        fitted = fit_all(todo, context.workers, f"attack {row}: {len(todo)} readers")
+        test = arrays["test"]
+        target, *attackers = (result(job, fitted[job.name], test, config) for job in todo)
+        sample = context.store.put(_strip(test))
+        nothing = row_floors(test, classes)
+    for name, one in fitted.items():
+        record(context, name, one)
+    metrics = {
+        **row_metrics(target, attackers),
+        **{k: v for k, v in clips.metrics.items() if k in ("psnr", "A_T_game", "A_B_game")},
+    }
+    context.tracker.metrics({f"test/{name}": value for name, value in metrics.items()})
+    keep = {
+        job.name: put_reader(context.store, job.spec, job.classes, fitted[job.name].weights)
+        for job in todo
+        if row == "raw"
+    }
+    return RowResult(
+        row=row,
+        seed=seed,
+        clips=clips.digest(),
+        target=target,
+        attackers=tuple(attackers),
+        clip_ids=test.ids,
+        target_labels=tuple(test.target.tolist()),
+        budget_labels=tuple(test.budget.tolist()),
+        groups=_groups(test),
+        floors=nothing,
+        metrics=metrics,
+        warm=keep,
+        samples=sample,
+        seconds=time.monotonic() - start,
+        curves=put_curves(context.store, {name: one.curves for name, one in fitted.items()}),
+    )
+
+
+def _groups(array: ClipArray) -> tuple[str, ...]:
+    """Clips of one source video are drawn together by the bootstrap."""
+    return array.sources
+
+
+def _strip(array: ClipArray, clips: int = 6, frames: int = 4) -> bytes:
+    """PNG of some test clips, one below the other, with some of their frames side by side; the same ones in every row."""
+    chosen = np.linspace(0, len(array) - 1, clips).round().astype(int)
+    times = np.linspace(0, array.frames.shape[1] - 1, frames).round().astype(int)
+    rows = [np.concatenate(list(array.frames[i][times]), axis=1) for i in chosen]
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate(rows, axis=0)).save(buffer, "PNG")
+    return buffer.getvalue()

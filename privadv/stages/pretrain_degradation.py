@@ -1,0 +1,90 @@
+"""Pretrain the filter to give back what it is shown, so that the game starts from a picture and not from noise."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pydantic
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from privadv.config import Section
+from privadv.console import progress
+from privadv.data.feeds import ClipArray, Feed
+from privadv.data.manifest import ClipSet
+from privadv.models.checkpoint import Trained
+from privadv.models.degradation import Degradation, TransformNet
+from privadv.stages.stage import StageContext
+from privadv.stages.workbench import Workbench, put_curves, put_filter
+
+
+class Config(Section):
+    """The filter's network, and its reconstruction training: Adam on the mean squared error."""
+
+    network: TransformNet = TransformNet()
+    steps: int = pydantic.Field(default=150, ge=0)
+    batch: int = pydantic.Field(default=8, ge=1)
+    lr: float = pydantic.Field(default=2e-3, gt=0)
+
+
+def run(config: Config, clips: ClipSet, seed: int, context: StageContext) -> Trained:
+    """Reconstruction; the metric is PSNR in dB on validation clips, of the gray image where the release is gray."""
+    start = time.monotonic()
+    torch.manual_seed(seed)
+    filter_ = config.network.build()
+    with Workbench(context) as bench:
+        curve = _train(
+            config, filter_, Feed(bench.open(clips, "train"), batch=config.batch, seed=seed), context
+        )
+        psnr = _validate(filter_, bench.open(clips, "val"))
+    context.tracker.metrics({"val/degradation_psnr": psnr}, config.steps)
+    return Trained(
+        stage="pretrain_degradation",
+        seed=seed,
+        models={"degradation": put_filter(context.store, filter_)},
+        metrics={"psnr": psnr},
+        curves=put_curves(context.store, {"train_psnr": curve}),
+        seconds=time.monotonic() - start,
+    )
+
+
+def _train(
+    config: Config, filter_: Degradation, feed: Feed, context: StageContext
+) -> list[tuple[int, float]]:
+    """The reconstruction steps; gives the curve of training PSNR."""
+    optimizer = torch.optim.Adam(filter_.parameters(), config.lr)
+    curve: list[tuple[int, float]] = []
+    with progress("pretrain_degradation", config.steps) as bar:
+        for step in range(1, config.steps + 1):
+            (clips,), _, _ = feed.draw()
+            loss = _error(filter_, clips)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            curve.append((step, _psnr(loss.item())))
+            context.tracker.metrics({"train/degradation_psnr": curve[-1][1]}, step)
+            bar.advance(psnr=curve[-1][1])
+    return curve
+
+
+def _error(filter_: Degradation, clips: Tensor) -> Tensor:
+    painted = filter_.paint(clips)
+    if filter_.spec.release.gray:
+        clips, painted = clips.mean(1), painted.mean(1)
+    return F.mse_loss(painted, clips)
+
+
+def _psnr(error: float) -> float:
+    """Peak signal-to-noise ratio in dB of a mean squared error on the [0, 1] range."""
+    return -10 * math.log10(max(error, 1e-10))
+
+
+@torch.no_grad()
+def _validate(filter_: Degradation, array: ClipArray) -> float:
+    """PSNR in dB over all clips of ``array``."""
+    filter_.eval()
+    errors = [_error(filter_, clips).item() * len(clips) for clips in array.batches()]
+    filter_.train()
+    return _psnr(sum(errors) / len(array))

@@ -1,0 +1,102 @@
+"""Write the clips as one row of the evaluation stores them: lossless 8 bit, once, for every attacker to share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from privadv.config import Section
+from privadv.console import progress
+from privadv.data.feeds import ClipArray, to_uint8
+from privadv.data.manifest import SPLITS, ClipSet
+from privadv.data.shards import write_shards
+from privadv.errors import PrivadvError
+from privadv.evaluation.rows import parse
+from privadv.models.checkpoint import Trained
+from privadv.models.losses import accuracy
+from privadv.stages.stage import StageContext
+from privadv.stages.workbench import Workbench, filtered_batches
+from privadv.training import predict
+
+
+class Config(Section):
+    """``shard_megabytes``: about how large a shard of rendered clips gets."""
+
+    shard_megabytes: int = 64
+
+
+def run(
+    config: Config, row: str, clips: ClipSet, seed: int, context: StageContext, game: Trained | None = None
+) -> ClipSet:
+    """The clip set of ``row``. The filter's has the game's own readers scored on it: A_T_game and in-game leakage.
+
+    Raises:
+        PrivadvError: the row does not exist, or the filter is asked for without a game.
+    """
+    if row == "filter" and game is None:
+        raise PrivadvError(
+            "render: the row 'filter' needs the game that trained it: give the manifest of train_adversarial"
+        )
+    torch.set_num_threads(context.workers)
+    start, splits, metrics = time.monotonic(), {}, {}
+    with (
+        Workbench(context) as bench,
+        progress(f"render {row}", sum(clips.count(split) for split in SPLITS)) as bar,
+    ):
+        for number, split in enumerate(SPLITS):
+            array = bench.open(clips, split)
+            batches = _batches(row, array, game, seed + number, context)
+            rendered = array.derive(bench.folder / f"{split}-{row.replace(':', '-')}.u8", batches)
+            splits[split] = write_shards(
+                context.store, rendered.iterate(), "raw", config.shard_megabytes << 20
+            )
+            bar.advance(len(array))
+            if split == "test":
+                metrics = _distance(array, rendered)
+                if game is not None:
+                    metrics |= _game_scores(game, rendered, context)
+    seconds = time.monotonic() - start
+    context.tracker.metrics({f"test/{name}": value for name, value in metrics.items()})
+    lineage = {"raw": clips.digest(), **({"game": game.digest()} if game else {})}
+    return clips.model_copy(
+        update={
+            "row": row,
+            "encoding": "raw",
+            "splits": splits,
+            "lineage": lineage,
+            "quarantined": (),
+            "metrics": {**metrics, "seconds": seconds},
+        }
+    )
+
+
+def _batches(
+    row: str, array: ClipArray, game: Trained | None, seed: int, context: StageContext
+) -> Iterator[np.ndarray]:
+    if game is not None:
+        yield from filtered_batches(game.degradation.open(context.store), array.batches(), seed)
+        return
+    transform, start = parse(row), 0
+    for clips in array.batches():
+        yield to_uint8(transform(clips, array.budget[start : start + len(clips)]))
+        start += len(clips)
+
+
+def _distance(raw: ClipArray, rendered: ClipArray) -> dict[str, float]:
+    """PSNR in dB of the rendered to the raw test clips."""
+    errors = [
+        np.mean((np.float32(a) - np.float32(b)) ** 2)
+        for a, b in zip(raw.frames, rendered.frames, strict=True)
+    ]
+    return {"psnr": float(10 * np.log10(255**2 / max(float(np.mean(errors)), 1e-6)))}
+
+
+def _game_scores(game: Trained, rendered: ClipArray, context: StageContext) -> dict[str, float]:
+    """How the game's own readers do on the stored test clips; the in-game leakage is no evidence of privacy."""
+    target = game.target.open(context.store)
+    scores = {"A_T_game": accuracy(predict(target, rendered), rendered.target)}
+    leaks = [accuracy(predict(ref.open(context.store), rendered), rendered.budget) for ref in game.budget]
+    return {**scores, "A_B_game": max(leaks)}

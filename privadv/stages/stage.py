@@ -1,0 +1,136 @@
+"""What every component calls: manifests and settings in, one stage run, one manifest out."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import signal
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from privadv.checkpoints import Checkpoints
+from privadv.config import Section
+from privadv.errors import PrivadvError
+from privadv.store import Blob, Store
+from privadv.tracking import Tracker
+
+Source = str | Sequence[str] | None
+Value = str | int
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What surrounds a stage's work; all that decides its result is an argument of its ``run`` instead.
+
+    ``workers`` is how many CPU processes it may use.
+    """
+
+    store: Store
+    tracker: Tracker
+    checkpoints: Checkpoints
+    workers: int
+
+
+def execute(
+    stage: str,
+    config: str,
+    code: str,
+    output: str,
+    inputs: Mapping[str, Source] | None = None,
+    **values: Value,
+) -> str:
+    """Run ``privadv.stages.<stage>.run`` and publish what it returns.
+
+    Args:
+        stage: the module's name; its ``Config`` parses ``config``, its ``run``'s annotations ``inputs``.
+        config: the stage's own configuration section, as JSON.
+        code: the stage's code version.
+        output: the file that the returned manifest is written to, as JSON.
+        inputs: for each, a manifest's file, its JSON text, the JSON of the Blob that holds it, or a list
+            of such; None leaves ``run``'s default.
+        values: what else tells this task from others (seed, row...); ``run`` gets those that it names.
+
+    Returns:
+        The JSON of a Blob: where the manifest also lies in the store.
+
+    A user's mistake ends the process: one line on stderr and exit code 2.
+    """
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        return _execute(stage, config, code, Path(output), inputs or {}, values)
+    except PrivadvError as error:
+        print(f"privadv: {stage}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        raise SystemExit(2) from None
+
+
+def _execute(
+    stage: str, config: str, code: str, output: Path, sources: Mapping[str, Source], values: dict[str, Value]
+) -> str:
+    module = importlib.import_module(f"privadv.stages.{stage}")
+    hints = typing.get_type_hints(module.run)
+    settings: Section = module.Config.parse(config, f"configuration of {stage}")
+    store = Store.from_environment()
+    inputs = {name: _input(source, hints[name], store, f"{stage}'s input {name}")
+              for name, source in sources.items() if source is not None}
+    task = _task(stage, settings, code, inputs, values)
+    named = {name: value for name, value in values.items() if name in hints}
+    params = {**settings.model_dump(mode="json"), **values}
+    tags = {"mlflow.runName": f"{stage} {values.get('row', '')}".rstrip(), "code": code}
+    with Tracker.open(store, stage, task, params, tags) as tracker:
+        context = StageContext(store, tracker, Checkpoints(store, task), _workers())
+        manifest: Section = module.run(config=settings, context=context, **inputs, **named)
+    text = manifest.canonical()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(text, encoding="utf-8")
+    published = store.put(text.encode()).canonical()
+    # Only now: a task that dies before its manifest is out must still find its resume points.
+    context.checkpoints.clear()
+    return published
+
+
+def _input(source: str | Sequence[str], hint: Any, store: Store, where: str) -> Any:
+    if isinstance(hint, types.UnionType):
+        hint = next(kind for kind in typing.get_args(hint) if kind is not types.NoneType)
+    if isinstance(source, str):
+        return _manifest(source, hint, store, where)
+    container: Callable[..., Any] = typing.get_origin(hint) or tuple
+    kind = typing.get_args(hint)[0]
+    return container(_manifest(item, kind, store, where) for item in source)
+
+
+def _manifest(source: str, kind: type[Section], store: Store, where: str) -> Section:
+    text = source if source.startswith("{") else Path(source).read_text(encoding="utf-8")
+    pointer = json.loads(text)
+    if pointer.keys() == Blob.model_fields.keys():
+        text = store.get(Blob.parse(text, where)).decode()
+    return kind.parse(text, where)
+
+
+def _task(stage: str, settings: Section, code: str, inputs: dict[str, Any], values: dict[str, Value]) -> str:
+    """The digest that names this task's resume points: equal for two attempts at the same work only."""
+    parts = {name: [item.digest() for item in (value if isinstance(value, (list, tuple)) else [value])]
+             for name, value in inputs.items()}
+    identity = {"stage": stage, "config": settings.digest(), "code": code, "inputs": parts, "values": values}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _workers() -> int:
+    """CPU processes that a stage may use: PRIVADV_WORKERS, or one a CPU of this process."""
+    text = os.environ.get("PRIVADV_WORKERS", "")
+    if text and not (text.isdecimal() and int(text)):
+        raise PrivadvError(f"PRIVADV_WORKERS = '{text}' is no number of processes: set 1 or more")
+    if text:
+        return int(text)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _leave(_signal: int, _frame: types.FrameType | None) -> None:
+    # Leaving by an exception lets the tracker and the worker processes end in order.
+    raise SystemExit(128 + signal.SIGTERM)

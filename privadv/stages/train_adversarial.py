@@ -1,0 +1,190 @@
+"""The game: filter and target against the budget models, round by round, resumable after any of them."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pydantic
+import torch
+from torch import nn
+
+from privadv.algorithms import AnyAlgorithm
+from privadv.algorithms.base import Algorithm, Batch, Feeds, Players
+from privadv.algorithms.uniform import UniformConfig
+from privadv.config import Section
+from privadv.console import progress, say
+from privadv.data.feeds import ClipArray, Feed
+from privadv.data.manifest import ClipSet
+from privadv.models.checkpoint import Trained, save_weights
+from privadv.models.degradation import Release
+from privadv.models.losses import accuracy
+from privadv.stages.stage import StageContext
+from privadv.stages.workbench import Workbench, put_curves, put_filter, put_reader
+from privadv.training import Curves
+
+
+class Config(Section):
+    """The algorithm, the batch of the game's feeds, and how often the game is saved (``checkpoint_rounds``).
+
+    ``release`` replaces the release (gray, noise, levels) that the filter was pretrained with; null keeps it.
+    """
+
+    algorithm: AnyAlgorithm = UniformConfig()
+    batch: int = pydantic.Field(default=16, ge=1)
+    release: Release | None = None
+    checkpoint_rounds: int = pydantic.Field(default=5, ge=1)
+
+
+class GameFeeds(Feeds):
+    """Batches of one clip set that labels both tasks, from two independent streams."""
+
+    shared = True
+
+    def __init__(self, train: ClipArray, validation: ClipArray, batch: int, seed: int) -> None:
+        self.streams = {
+            "target": Feed(train, batch=batch, seed=2 * seed),
+            "budget": Feed(train, batch=batch, seed=2 * seed + 1),
+        }
+        self._validation = validation
+
+    def target(self) -> Batch:
+        (clips,), labels, _ = self.streams["target"].draw()
+        return clips, labels
+
+    def budget(self) -> Batch:
+        (clips,), _, labels = self.streams["budget"].draw()
+        return clips, labels
+
+    def validation(self) -> Iterator[Batch]:
+        start = 0
+        for clips in self._validation.batches():
+            yield clips, self._validation.target[start : start + len(clips)]
+            start += len(clips)
+
+
+def run(
+    config: Config,
+    clips: ClipSet,
+    degradation: Trained,
+    target: Trained,
+    budget: Trained,
+    seed: int,
+    context: StageContext,
+) -> Trained:
+    """Play all rounds; leaves the filter, the target and the budget models of the game."""
+    start = time.monotonic()
+    torch.manual_seed(seed)
+    torch.set_num_threads(context.workers)
+    players = _players(config, degradation, target, budget, clips.budget.multi_label, context)
+    with Workbench(context) as bench:
+        validation = bench.open(clips, "val")
+        feeds = GameFeeds(bench.open(clips, "train"), validation, config.batch, seed)
+        curves = _play(config, config.algorithm.build(players), feeds, context)
+        metrics = {"val_target_accuracy": _validate(players, validation)}
+    context.tracker.metrics({"val/target_accuracy": metrics["val_target_accuracy"]}, config.algorithm.rounds)
+    models = {
+        "degradation": put_filter(context.store, players.degradation),
+        "target": _put(context, target.target.spec, target.target.classes, players.target),
+    }
+    for k, (ref, model) in enumerate(zip(budget.budget, players.budget, strict=True)):
+        models[f"budget_{k}"] = _put(context, ref.spec, ref.classes, model)
+    return Trained(
+        stage="train_adversarial",
+        seed=seed,
+        models=models,
+        curves=put_curves(context.store, curves),
+        metrics={**metrics, **{name: curve[-1][1] for name, curve in curves.items()}},
+        seconds=time.monotonic() - start,
+    )
+
+
+def _players(
+    config: Config,
+    degradation: Trained,
+    target: Trained,
+    budget: Trained,
+    multi_label: bool,
+    context: StageContext,
+) -> Players:
+    ref = degradation.degradation
+    if config.release is not None:
+        ref = ref.model_copy(update={"spec": ref.spec.model_copy(update={"release": config.release})})
+    models = nn.ModuleList(one.open(context.store) for one in budget.budget)
+    return Players(ref.open(context.store), target.target.open(context.store), models, multi_label)
+
+
+def _play(config: Config, algorithm: Algorithm, feeds: GameFeeds, context: StageContext) -> Curves:
+    """All rounds from the last saved one on; gives the curves of the whole game."""
+    first, curves = _resume(algorithm, feeds, context)
+    rounds = config.algorithm.rounds
+    with progress(f"train_adversarial ({config.algorithm.kind})", rounds) as bar:
+        bar.advance(first)
+        for number in range(first + 1, rounds + 1):
+            metrics = algorithm.update(feeds)
+            for name, value in metrics.items():
+                curves.setdefault(name, []).append((number, value))
+            context.tracker.metrics({f"train/{name}": value for name, value in metrics.items()}, number)
+            if number % config.checkpoint_rounds == 0 and number < rounds:
+                context.checkpoints.save(number, {"game": _snapshot(algorithm, feeds, curves)})
+            bar.advance(
+                1,
+                **{
+                    name: metrics[name]
+                    for name in ("target_accuracy", "budget_accuracy_max")
+                    if name in metrics
+                },
+            )
+    return curves
+
+
+def _snapshot(algorithm: Algorithm, feeds: GameFeeds, curves: Curves) -> bytes:
+    """Everything that the rest of the game depends on: players, optimizers, streams, memory and the random state."""
+    state = {
+        "players": {role: module.state_dict() for role, module in _modules(algorithm.players).items()},
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in algorithm.optimizers().items()},
+        "streams": {name: stream.state_dict() for name, stream in feeds.streams.items()},
+        "memory": algorithm.memory(),
+        "curves": curves,
+        "random": torch.get_rng_state(),
+    }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def _resume(algorithm: Algorithm, feeds: GameFeeds, context: StageContext) -> tuple[int, Curves]:
+    """Go back to the newest saved round; gives its number and the curves until then."""
+    saved = context.checkpoints.load()
+    if saved is None:
+        return 0, {}
+    number, parts = saved
+    state: dict[str, Any] = torch.load(io.BytesIO(parts["game"]), weights_only=True)
+    for role, module in _modules(algorithm.players).items():
+        module.load_state_dict(state["players"][role])
+    for name, optimizer in algorithm.optimizers().items():
+        optimizer.load_state_dict(state["optimizers"][name])
+    for name, stream in feeds.streams.items():
+        stream.load_state_dict(state["streams"][name])
+    algorithm.remember(state["memory"])
+    torch.set_rng_state(state["random"])
+    say(f"train_adversarial: going on after round {number}")
+    return number, state["curves"]
+
+
+def _modules(players: Players) -> dict[str, nn.Module]:
+    return {"degradation": players.degradation, "target": players.target, "budget": players.budget}
+
+
+@torch.no_grad()
+def _validate(players: Players, validation: ClipArray) -> float:
+    """The game's target on the game's filter, on validation clips."""
+    players.target.eval()
+    logits = torch.cat([players.target(players.degradation(clips)) for clips in validation.batches()])
+    return accuracy(logits, validation.target)
+
+
+def _put(context: StageContext, spec: Any, classes: int, model: nn.Module):
+    return put_reader(context.store, spec, classes, save_weights(model))

@@ -1,0 +1,81 @@
+"""What stages that train share: a scratch folder with mapped clips, and models on their way into the store."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+
+from privadv.data.feeds import ClipArray, open_split, to_uint8
+from privadv.data.manifest import ClipSet
+from privadv.models.checkpoint import FilterRef, ReaderRef, save_weights
+from privadv.models.degradation import Degradation
+from privadv.models.reader import ReaderSpec
+from privadv.stages.stage import StageContext
+from privadv.store import Blob, Store
+from privadv.training import Curves
+
+
+class Workbench:
+    """A scratch folder of this stage alone, below PRIVADV_SCRATCH or the system's temporary folder; gone at its end."""
+
+    def __init__(self, context: StageContext) -> None:
+        self.context = context
+        self._temporary = tempfile.TemporaryDirectory(
+            prefix="privadv-", dir=os.environ.get("PRIVADV_SCRATCH")
+        )
+        self.folder = Path(self._temporary.name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._temporary.cleanup()
+
+    def open(self, clips: ClipSet, split: str) -> ClipArray:
+        """A split of a clip set, mapped from the scratch folder."""
+        return open_split(self.context.store, clips, split, self.folder)
+
+    def filtered(self, array: ClipArray, filter_: Degradation, seed: int) -> ClipArray:
+        """The clips as the filter releases them, in 8 bit; the filter runs once a clip."""
+        return array.derive(
+            array.path.with_name(f"filtered-{array.path.name}"),
+            filtered_batches(filter_, array.batches(), seed),
+        )
+
+
+@torch.no_grad()
+def filtered_batches(
+    filter_: Degradation, batches: Iterable[torch.Tensor], seed: int
+) -> Iterator[np.ndarray]:
+    """uint8 (n, T, H, W, 3) of float batches through the filter; ``seed`` draws the noise of its release."""
+    generator = torch.Generator().manual_seed(seed)
+    was_training = filter_.training
+    filter_.eval()
+    for batch in batches:
+        yield to_uint8(filter_(batch, generator))
+    filter_.train(was_training)
+
+
+def put_filter(store: Store, filter_: Degradation) -> FilterRef:
+    """Store a filter's weights; what it returns rebuilds it."""
+    return FilterRef(spec=filter_.spec, weights=store.put(save_weights(filter_)))
+
+
+def put_reader(store: Store, spec: ReaderSpec, classes: int, weights: bytes) -> ReaderRef:
+    """Store a reader's weights; what it returns rebuilds it."""
+    return ReaderRef(spec=spec, classes=classes, weights=store.put(weights))
+
+
+def put_curves(store: Store, curves: Curves | dict[str, Curves]) -> Blob:
+    """Store curves as JSON {series: [[step, value], ...]}."""
+    return store.put(json.dumps(curves, sort_keys=True).encode())

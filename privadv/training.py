@@ -1,0 +1,217 @@
+"""The one supervised fit: pretraining and attackers train their readers here, several at a time in worker processes."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from pathlib import Path
+from queue import Empty
+
+import pydantic
+import torch
+from torch import Tensor, nn
+
+from privadv.config import Section
+from privadv.console import progress
+from privadv.data.feeds import ClipArray, Feed, Player
+from privadv.models.checkpoint import load_weights, save_weights
+from privadv.models.losses import accuracy, classification_loss
+from privadv.models.reader import Adaptive, Reader, ReaderSpec, pixel_statistics
+
+Curves = dict[str, list[tuple[int, float]]]
+
+
+class FitConfig(Section):
+    """How a reader is trained: AdamW under a one-cycle learning rate; the best validation model is kept.
+
+    ``ease``: share of the steps over which warm-started readers move from raw to filtered pixels.
+    ``patience``: stop after this many validations without a new best once the training clips are fitted; 0 = never.
+    """
+
+    steps: int = pydantic.Field(default=400, ge=1)
+    batch: int = pydantic.Field(default=16, ge=1)
+    lr: float = pydantic.Field(default=2e-3, gt=0)
+    weight_decay: float = pydantic.Field(default=0.01, ge=0)
+    every: int = pydantic.Field(default=100, ge=1)
+    ease: float = pydantic.Field(default=0.4, ge=0, le=1)
+    patience: int = pydantic.Field(default=0, ge=0)
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """One reader to train, small enough to send to another process: arrays by path, weights as safetensors bytes.
+
+    ``ease_from``: the raw clips of ``train``, for the raw-to-filtered curriculum. ``test``: predicted once, at the end.
+    """
+
+    name: str
+    player: Player
+    spec: ReaderSpec
+    classes: int
+    config: FitConfig
+    seed: int
+    train: Path
+    validation: Path
+    ease_from: Path | None = None
+    test: Path | None = None
+    weights: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came of a job. ``train_accuracy`` is on the training clips as they are; ``predictions`` are logits (N, classes)."""
+
+    name: str
+    weights: bytes
+    steps: int
+    seconds: float
+    validation: float
+    train_loss: float
+    train_accuracy: float
+    predictions: list[list[float]] = field(default_factory=list)
+    curves: Curves = field(default_factory=dict)
+
+
+def fit_all(jobs: list[FitJob], workers: int, what: str) -> dict[str, Fitted]:
+    """Train every job, ``workers`` at a time, one thread each; results by name in the jobs' order."""
+    context = get_context("spawn")
+    ticks: Queue[int] = context.Queue()
+    threads = max(1, torch.get_num_threads() // workers) if len(jobs) >= workers else torch.get_num_threads()
+    with (
+        ProcessPoolExecutor(min(workers, len(jobs)), context, _start_worker, (ticks, threads)) as pool,
+        progress(what, sum(job.config.steps for job in jobs)) as bar,
+    ):
+        futures = [pool.submit(_fit_in_worker, job) for job in jobs]
+        for ticked in _ticks(ticks, futures):
+            bar.advance(ticked)
+        fitted = [future.result() for future in futures]
+    return {one.name: one for one in fitted}
+
+
+def _ticks(ticks: Queue[int], futures: list[Future[Fitted]]) -> Iterator[int]:
+    """Steps done, as the workers report them, until every future is done or one failed."""
+    while not all(future.done() for future in futures) or not ticks.empty():
+        failed = next((future for future in futures if future.done() and future.exception()), None)
+        if failed:
+            for future in futures:
+                future.cancel()
+            failed.result()
+        try:
+            yield ticks.get(timeout=0.5)
+        except Empty:
+            continue
+
+
+_tick: Callable[[int], None] = lambda steps: None  # noqa: E731  set once in every worker
+
+
+def _start_worker(ticks: Queue[int], threads: int) -> None:
+    global _tick
+    _tick = ticks.put
+    torch.set_num_threads(threads)
+
+
+def _fit_in_worker(job: FitJob) -> Fitted:
+    return fit(job, tick=_tick)
+
+
+def fit(job: FitJob, tick: Callable[[int], None] = lambda steps: None) -> Fitted:
+    """Train one reader in this process; a function of the job alone."""
+    start = time.monotonic()
+    torch.manual_seed(job.seed)
+    reader = build_reader(job)
+    train, validation = ClipArray.open(job.train), ClipArray.open(job.validation)
+    course = _Course(job, train)
+    optimizer = torch.optim.AdamW(reader.parameters(), job.config.lr, weight_decay=job.config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, job.config.lr, job.config.steps, pct_start=0.15)
+    best, best_state, since, curves = -1.0, reader.state_dict(), 0, {"train_loss": [], "val_accuracy": []}
+    losses: list[float] = []
+    step = 0
+    reader.train()
+    for step in range(1, job.config.steps + 1):
+        clips, labels, eased = course.draw(reader, step)
+        loss = classification_loss(reader(clips), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        tick(1)
+        if eased and (step % job.config.every == 0 or step == job.config.steps):
+            score = accuracy(predict(reader, validation), validation.labels(job.player))
+            curves["val_accuracy"].append((step, score))
+            curves["train_loss"].append((step, _recent(losses, job.config.every)))
+            since = 0 if score > best else since + 1
+            if score >= best:
+                best, best_state = score, copy.deepcopy(reader.state_dict())
+            if job.config.patience and since >= job.config.patience and _recent(losses, 50) < 0.05:
+                tick(job.config.steps - step)
+                break
+    train_accuracy = accuracy(predict(reader, train), train.labels(job.player))
+    reader.load_state_dict(best_state)
+    logits = predict(reader, ClipArray.open(job.test)).tolist() if job.test else []
+    return Fitted(
+        job.name,
+        save_weights(reader),
+        step,
+        time.monotonic() - start,
+        best,
+        _recent(losses, 50),
+        train_accuracy,
+        logits,
+        curves,
+    )
+
+
+class _Course:
+    """What a reader sees at each step: the row's clips, or on the way there a blend with the raw ones."""
+
+    def __init__(self, job: FitJob, train: ClipArray) -> None:
+        self.job, raw = job, ClipArray.open(job.ease_from) if job.ease_from else None
+        self.feed = Feed(train, *([raw] if raw else []), batch=job.config.batch, seed=job.seed)
+        self.ease_steps = round(job.config.ease * job.config.steps) if raw else 0
+        self.statistics = None
+        if job.spec.input == "adaptive":
+            own = pixel_statistics(train.frames)
+            self.statistics = own, pixel_statistics(raw.frames) if raw else own
+
+    def draw(self, reader: Reader, step: int) -> tuple[Tensor, Tensor, bool]:
+        """Clips, labels, and whether the clips are wholly the row's."""
+        share = min(1.0, step / self.ease_steps) if self.ease_steps else 1.0
+        batches, target, budget = self.feed.draw()
+        clips = batches[0] if share == 1 else share * batches[0] + (1 - share) * batches[1]
+        if self.statistics and isinstance(reader.treatment, Adaptive):
+            (mean, deviation), (raw_mean, raw_deviation) = self.statistics
+            reader.treatment.adapt(
+                share * mean + (1 - share) * raw_mean, share * deviation + (1 - share) * raw_deviation
+            )
+        return clips, target if self.job.player == "target" else budget, share == 1
+
+
+def build_reader(job: FitJob) -> Reader:
+    """The job's reader with its starting weights."""
+    reader = job.spec.build(job.classes)
+    if job.weights is not None:
+        load_weights(reader, job.weights, job.name)
+    return reader
+
+
+@torch.no_grad()
+def predict(model: nn.Module, array: ClipArray) -> Tensor:
+    """Logits (N, classes) of a whole array in inference mode; the model goes back to the mode it was in."""
+    was_training = model.training
+    model.eval()
+    logits = torch.cat([model(clips) for clips in array.batches()])
+    model.train(was_training)
+    return logits
+
+
+def _recent(losses: list[float], count: int) -> float:
+    recent = losses[-count:]
+    return math.fsum(recent) / len(recent)

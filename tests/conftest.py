@@ -1,0 +1,48 @@
+"""A real S3 server that the whole test session shares; each test has a bucket of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from privadv.seaweed import SeaweedServer
+from privadv.store import Store
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
+    """The server; do not stop it: a test that needs to breaks one of its own."""
+    server = SeaweedServer(tmp_path_factory.mktemp("s3"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def store_environment(s3_server: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """The variables of a fresh bucket, set for the test and the processes it starts."""
+    variables = s3_server.environment() | {"PRIVADV_S3_BUCKET": f"test-{uuid.uuid4().hex[:16]}"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    store = Store.from_environment()
+    yield variables
+    # The server keeps a volume file for each bucket; a non-empty one goes whole.
+    store._client.remove_bucket(store.bucket)
+
+
+@pytest.fixture
+def store(store_environment: dict[str, str]) -> Store:
+    """A store on a fresh bucket."""
+    return Store.from_environment()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Tiny networks on several threads mostly wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)

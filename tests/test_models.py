@@ -1,0 +1,96 @@
+"""Every network, forward and backward, and the treatments against arithmetic by hand."""
+
+from __future__ import annotations
+
+import typing
+
+import numpy as np
+import pytest
+import torch
+
+from privadv.errors import PrivadvError
+from privadv.models.checkpoint import load_weights, save_weights
+from privadv.models.clip import C3D, R2Plus1D
+from privadv.models.degradation import TransformNet
+from privadv.models.frame import DenseNet, Inception, MobileNet, PerFrame, ResNet, Vgg
+from privadv.models.reader import Adaptive, Network, ReaderSpec, Standardised, pixel_statistics
+
+SMALL = {
+    MobileNet: MobileNet(width=0.25, depth=1),
+    Vgg: Vgg(width=4),
+    ResNet: ResNet(width=4),
+    Inception: Inception(width=8),
+    DenseNet: DenseNet(growth=4, layers=1),
+    R2Plus1D: R2Plus1D(width=4),
+    C3D: C3D(width=4, dense=16, size=(8, 32, 32)),
+}
+LISTED = typing.get_args(typing.get_args(Network)[0])
+
+
+@pytest.mark.parametrize("kind", LISTED, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("treatment", ["plain", "standardised", "adaptive"])
+def test_every_reader_goes_forward_backward_and_to_disk(kind: type, treatment: str) -> None:
+    spec = ReaderSpec(network=SMALL[kind], input=treatment)  # pyright: ignore[reportArgumentType]
+    reader, clips = spec.build(5), torch.rand(2, 3, 8, 32, 32)
+    if isinstance(reader.treatment, Adaptive):
+        reader.treatment.adapt(*pixel_statistics(np.full((2, 8, 32, 32, 3), 100, np.uint8)))
+    reader(clips).square().sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in reader.parameters())
+    again = ReaderSpec.parse(spec.canonical(), "test").build(5)
+    load_weights(again, save_weights(reader), "test")
+    assert torch.equal(again.eval()(clips), reader.eval()(clips))
+
+
+def test_weights_of_another_network_are_refused_by_name() -> None:
+    weights = save_weights(ReaderSpec(network=ResNet(width=4)).build(5))
+    with pytest.raises(PrivadvError, match=r"here\.safetensors: not the weights"):
+        load_weights(ReaderSpec(network=Vgg(width=4)).build(5), weights, "here.safetensors")
+    with pytest.raises(PrivadvError, match="not the weights"):
+        load_weights(TransformNet(width=4).build(), b"a pickle, perhaps", "here")
+
+
+def test_a_family_is_an_architecture_whatever_its_width() -> None:
+    assert MobileNet(width=0.25).family == MobileNet(width=1.0, norm="group").family
+    assert len({kind.family for kind in LISTED}) == len(LISTED)
+
+
+def test_per_frame_averages_the_logits_of_the_frames() -> None:
+    network = ResNet(width=4).build(3).eval()
+    assert isinstance(network, PerFrame)
+    clips = torch.rand(2, 3, 4, 16, 16)
+    by_hand = torch.stack([network.network(clips[:, :, t]) for t in range(4)]).mean(0)
+    assert torch.allclose(network(clips), by_hand, atol=1e-6)
+
+
+def test_standardised_clips_have_mean_0_and_deviation_near_1() -> None:
+    clips = torch.rand(3, 3, 4, 16, 16) * torch.tensor([0.2, 0.5, 1.0]).view(3, 1, 1, 1, 1)
+    treated = Standardised()(clips)
+    assert treated.mean((2, 3, 4)).abs().max() < 1e-5
+    assert torch.allclose(
+        treated.std((2, 3, 4)), clips.std((2, 3, 4)) / (clips.std((2, 3, 4)) + 0.02), atol=1e-3
+    )
+    assert torch.isfinite(Standardised()(torch.full((1, 3, 2, 8, 8), 0.5))).all()
+
+
+def test_pixel_statistics_match_numpy_over_many_blocks() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (150, 2, 5, 6, 3), np.uint8)
+    mean, deviation = pixel_statistics(frames)
+    flat = frames.reshape(300, 5, 6, 3) / 255
+    assert np.allclose(mean[:, 0].permute(1, 2, 0), flat.mean(0), atol=1e-6)
+    assert np.allclose(deviation[:, 0].permute(1, 2, 0), flat.std(0), atol=1e-6)
+
+
+def test_adaptive_treatment_removes_a_fixed_pattern() -> None:
+    rng = np.random.default_rng(0)
+    pattern = rng.integers(0, 100, (8, 8, 3))
+    frames = (pattern + rng.integers(0, 20, (40, 2, 8, 8, 3))).astype(np.uint8)
+    treatment = Adaptive()
+    treatment.adapt(*pixel_statistics(frames))
+    treated = treatment(torch.from_numpy(frames / 255).permute(0, 4, 1, 2, 3).float())
+    assert treated.mean((0, 2)).abs().max() < 1e-3
+
+
+def test_c3d_has_the_paper_s_sizes() -> None:
+    network = C3D().build(8)
+    dense = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
+    assert [d.in_features for d in dense] == [512 * 1 * 4 * 4, 4096, 4096]

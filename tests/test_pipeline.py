@@ -1,0 +1,349 @@
+"""The pipeline with stages that only speak: its graph, cache, failures and signals, on a real S3 server."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+TINY = '''
+import os, subprocess, sys, time
+from privadv.config import Section
+from privadv.errors import PrivadvError
+
+class Config(Section):
+    word: str = "hello"
+
+class Note(Section):
+    stage: str
+    word: str
+    row: str = ""
+    heard: tuple[str, ...] = ()
+
+def play(stage, config, row="", inputs=()):
+    print(f"{stage} says {config.word}", flush=True)
+    task = f"{stage} {row}".strip()
+    if stage == "extract_frames" and (edited := os.environ.get("TINY_EDIT")):
+        with open(f"privadv/stages/{edited}.py", "a") as source:
+            source.write("# edited\\n")
+    if os.environ.get("TINY_FAIL") == task:
+        raise PrivadvError("the word is wrong: choose another")
+    if os.environ.get("TINY_CRASH") == task:
+        os.kill(os.getpid(), 9)
+    if os.environ.get("TINY_HANG") == task:
+        worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        print(f"worker {worker.pid} of {os.getpid()}", flush=True)
+        try:
+            time.sleep(600)
+        finally:
+            time.sleep(0.5)
+            print("left in order", flush=True)
+    return Note(stage=stage, word=config.word, row=row, heard=tuple(note.digest() for note in inputs))
+'''
+# The stages' names, and what the signature of each asks for.
+SIGNATURES = {
+    "extract_frames": "",
+    "pretrain_degradation": "seed: int, clips: Note",
+    "pretrain_target": "seed: int, clips: Note, degradation: Note",
+    "pretrain_budget": "seed: int, clips: Note, degradation: Note",
+    "train_adversarial": "seed: int, clips: Note, degradation: Note, target: Note, budget: Note",
+    "render": "seed: int, row: str, clips: Note, game: Note | None = None",
+    "attack": "seed: int, row: str, clips: Note, warm: Note | None = None, raw: Note | None = None",
+}
+STAGE = '''
+from privadv.tiny import Config, Note, play
+
+def run(config: Config, context, {signature}) -> Note:
+    given = locals()
+    return play("{stage}", config, given.get("row", ""), [v for v in given.values() if isinstance(v, Note)])
+'''
+REPORT = '''
+from privadv.config import Section
+from privadv.store import Blob
+from privadv.tiny import Config, Note, play
+
+class Report(Section):
+    table: str
+    page: Blob
+    filter: dict | None = None
+
+def run(config: Config, context, seed: int, configuration: str, clips: Note, filtered_clips: Note,
+        degradation: Note, target: Note, budget: Note, game: Note, results: tuple[Note, ...]) -> Report:
+    play("report", config)
+    page = context.store.put(f"<p>{seed} {configuration}</p>".encode())
+    weights = context.store.put(game.canonical().encode())
+    table = f"seed {seed}: " + ", ".join(f"{note.row} heard {len(note.heard)}" for note in results)
+    return Report(table=table, page=page, filter={"role": "filter", "weights": weights.model_dump()})
+
+def pool(reports: list[Report], store) -> Report:
+    return Report(table="pooled: " + " | ".join(report.table for report in reports), page=reports[0].page)
+'''
+RUN_CONFIG = '''
+from privadv.config import Section
+from privadv.tiny import Config
+
+class RunConfig(Section):
+    name: str
+    seed: int = 0
+    rows: tuple[str, ...] = ("raw", "filter", "gray", "blur:4")
+''' + "".join(f"    {stage}: Config = Config()\n" for stage in [*SIGNATURES, "report"])
+TRACKING = '''
+from contextlib import nullcontext
+
+class Tracker:
+    @staticmethod
+    def open(store, stage, task, params, tags):
+        return nullcontext()
+'''
+FILTER = ["render filter", "attack filter"]
+BASELINES = ["render gray", "attack gray", "render blur:4", "attack blur:4"]
+ROWS = ["render raw", "attack raw", *FILTER, *BASELINES]
+ALL = [*list(SIGNATURES)[:5], *ROWS]
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, store_environment: dict[str, str]) -> Path:
+    """A copy of the project whose stages are tiny; its path has what kfp.local would stumble over."""
+    project = tmp_path / "a python3 project"
+    ignore = shutil.ignore_patterns("__pycache__", "tracking*")
+    for name in ("components", "privadv"):
+        shutil.copytree(PROJECT / name, project / name, ignore=ignore)
+    for name in ("pipeline.py", "requirements.lock"):
+        shutil.copy(PROJECT / name, project / name)
+    package = project / "privadv"
+    (package / "tiny.py").write_text(TINY)
+    (package / "tracking.py").write_text(TRACKING)
+    (package / "run_config.py").write_text(RUN_CONFIG)
+    for stage, signature in SIGNATURES.items():
+        (package / "stages" / f"{stage}.py").write_text(STAGE.format(stage=stage, signature=signature))
+    (package / "stages" / "report.py").write_text(REPORT)
+    (project / "tiny.yaml").write_text("name: tiny\n")
+    return project
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "pipeline.py", *arguments]
+
+
+def run(project: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command("run", "--config", "tiny.yaml", *arguments), cwd=project, text=True,
+                          capture_output=True, env={**os.environ, **environment}, timeout=120)
+
+
+def tasks(output: str, how: str) -> list[str]:
+    """The tasks of which it is said: "started", "done" or "cached"."""
+    return sorted(re.findall(rf"^(\S.*): {how}\b", output, flags=re.MULTILINE))
+
+
+def test_seeds_then_only_what_changed(tiny: Path) -> None:
+    first = run(tiny, "--seeds", "0,1")
+    assert first.returncode == 0, first.stdout + first.stderr
+    seed0, seed1 = first.stdout.split("run tiny-seed1")
+    assert tasks(seed0, "done") == sorted([*ALL, "report"])
+    assert tasks(seed1, "cached") == ["extract_frames", "render blur:4", "render gray", "render raw"]
+    assert "\n    extract_frames says hello\n" in first.stdout
+    assert "\nseed 0: raw heard 1, filter heard 3, gray heard 3, blur:4 heard 3\n" in first.stdout
+    assert re.search(r"\npooled: seed 0: .* \| seed 1: ", first.stdout)
+    assert not re.search("kfp|executor|Traceback", first.stdout + first.stderr, flags=re.IGNORECASE)
+    folders = sorted((tiny / ".privadv" / "reports").iterdir())
+    assert [folder.name.split("-")[1] for folder in folders] == ["pooled", "seed0", "seed1"]
+    assert f"report: {folders[1]}/report.html" in first.stdout
+    assert '"name":"tiny"' in (folders[1] / "report.html").read_text()
+    assert json.loads((folders[1] / "filter.safetensors").read_text())["stage"] == "train_adversarial"
+
+    again = run(tiny)
+    assert (tasks(again.stdout, "done"), tasks(again.stdout, "cached")) == (["report"], sorted(ALL))
+
+    changed = run(tiny, "--set", "attack.word='python3 2'")
+    attacks = [row for row in ROWS if row.startswith("attack")]
+    assert tasks(changed.stdout, "done") == sorted([*attacks, "report"])
+    assert "    attack says python3 2\n" in changed.stdout
+
+    for stage, rest in (("report", []), ("train_adversarial", ["train_adversarial", *FILTER])):
+        with (tiny / "privadv" / "stages" / f"{stage}.py").open("a") as source:
+            source.write("# edited\n")
+        assert tasks(run(tiny).stdout, "done") == sorted([*rest, "report"])
+
+
+def test_killed_stage_is_named_as_such(tiny: Path) -> None:
+    failed = run(tiny, TINY_CRASH="render raw")
+    assert failed.returncode == 1
+    assert re.fullmatch(r"privadv: render raw failed after .* \(killed by signal 9, .*\n", failed.stderr)
+
+
+def test_code_edited_under_way_is_not_run(tiny: Path) -> None:
+    failed = run(tiny, TINY_EDIT="render")
+    assert failed.returncode == 1 and tasks(failed.stdout, "started") == ["extract_frames"]
+    assert failed.stderr == ("privadv: render raw: its code has changed since this run began: "
+                             "start the run again\n")
+
+
+def test_cache_is_good_for_one_store_only(tiny: Path) -> None:
+    stores = {"A": "one-bucket", "B": "another-bucket"}
+    runs = [run(tiny, TINY_FAIL="render raw", PRIVADV_S3_BUCKET=stores[name]).stdout for name in "ABA"]
+    assert [tasks(said, "cached") for said in runs] == [[], [], ["extract_frames"]]
+
+
+def stop_in(project: Path, task: str, number: signal.Signals) -> tuple[str, str]:
+    """Start a run, send it ``number`` while ``task`` works, and see every process end.
+
+    Returns what the run said before the signal, and after.
+    """
+    # Whatever started the tests may have them ignore SIGINT, as shells do for background jobs.
+    process = subprocess.Popen(
+        command("run", "--config", "tiny.yaml"), cwd=project, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env={**os.environ, "TINY_HANG": task},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    before, found = "", None
+    while process.stdout and not found:
+        before += (line := process.stdout.readline())
+        found = re.match(r"    worker (\d+) of (\d+)", line)
+        assert line, before
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert found and {int(pid) for pid in found.groups()} < {child.pid for child in children}
+    assert "weed" in {child.name() for child in children}
+    process.send_signal(number)
+    after, _ = process.communicate(timeout=30)
+    assert process.returncode == 128 + number, after
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+    return before, after
+
+
+def test_interrupt(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PRIVADV_S3_ENDPOINT")  # the embedded server must go too
+    _, after = stop_in(tiny, "extract_frames", signal.SIGINT)
+    assert "    left in order\n" in after and after.endswith(
+        "stopped by SIGINT: finished stages are kept, the same command goes on from there\n")
+    assert ": started" not in after and "Traceback" not in after
+
+
+def test_stopped_then_failing_then_mended(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PRIVADV_S3_ENDPOINT")
+    before, after = stop_in(tiny, "attack gray", signal.SIGTERM)  # in a loop kfp runs tasks in other threads
+    finished = tasks(before, "done")
+    assert "attack raw" in finished and tasks(after, "done") == [] and ": started" not in after
+
+    failed = run(tiny, TINY_FAIL="attack gray")
+    assert failed.returncode == 1
+    assert "    privadv: attack: the word is wrong: choose another\n" in failed.stdout
+    assert re.fullmatch(r"privadv: attack gray failed after .* \(exit code 2\): .*\n", failed.stderr)
+    assert "Traceback" not in failed.stdout
+    assert (tasks(failed.stdout, "cached"), tasks(failed.stdout, "started")) == (finished, ["attack gray"])
+
+    mended = run(tiny)
+    assert mended.returncode == 0, mended.stdout + mended.stderr
+    assert tasks(mended.stdout, "cached") == finished
+    assert tasks(mended.stdout, "done") == sorted({*ALL, "report"} - {*finished})
+
+
+def compiled(project: Path, *arguments: str) -> str:
+    verb = command("compile", "--config", "tiny.yaml", "--output", "out.yaml", *arguments)
+    subprocess.run(verb, cwd=project, check=True, capture_output=True)
+    return (project / "out.yaml").read_text()
+
+
+def test_compiled_pipeline(tiny: Path) -> None:
+    text = compiled(tiny, "--seed", "3")
+    assert text == compiled(tiny, "--seed", "3")
+    assert "pip install" not in text
+    wrong = command("compile", "--config", "tiny.yaml", "--output", "a.txt")
+    refused = subprocess.run(wrong, cwd=tiny, text=True, capture_output=True)
+    assert refused.returncode == 1 and refused.stderr.startswith("privadv: a.txt: cannot be compiled")
+    spec = yaml.safe_load(text)
+    defaults = {name: given.get("defaultValue") for name, given in
+                spec["root"]["inputDefinitions"]["parameters"].items()}
+    assert defaults["seed"] == 3 and defaults["baselines"] == ["gray", "blur:4"]
+    assert defaults["attack_config"] == '{"word":"hello"}'
+    graph = {task["taskInfo"]["name"]: set(task.get("dependentTasks", [])) for task in
+             spec["root"]["dag"]["tasks"].values()}
+    assert graph["render raw"] == {"extract-frames"}
+    assert graph["baselines"] == {"extract-frames", "render", "attack"}
+    assert "train-adversarial" in graph["render filter"]
+    assert graph["pretrain-target"] == graph["pretrain-budget"] == {"extract-frames", "pretrain-degradation"}
+    assert spec["root"]["dag"]["tasks"]["report"]["cachingOptions"] == {}
+
+
+@pytest.mark.parametrize(("arguments", "complaint"), [
+    (["--set", "attack.wort=x"], "tiny.yaml: unknown key 'attack.wort'"),
+    (["--set", "attack"], "--set attack: write section.key=value"),
+    (["--set", "name.first=x"], "'name' is no section"),
+    (["--set", "rows=[raw, gray]"], "name raw, filter and a baseline"),
+    (["--set", "rows=[raw, filter]"], "name raw, filter and a baseline"),
+    (["--config", "absent.yaml"], "absent.yaml: cannot read"),
+])
+def test_mistake_is_one_line(tiny: Path, arguments: list[str], complaint: str) -> None:
+    done = run(tiny, *arguments)
+    assert done.returncode == 1 and done.stdout == ""
+    assert complaint in done.stderr and done.stderr.count("\n") == 1
+    assert not (tiny / ".privadv").exists()
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """As much of a Kubeflow Pipelines server as a submission needs; it wants the token `good`."""
+
+    runs: list[dict] = []
+
+    def do_GET(self) -> None:
+        experiments = [{"experiment_id": "e1", "display_name": "privadv"}]
+        self.answer({"multi_user": False} if self.path.endswith("/healthz") else {"experiments": experiments})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("/runs"):
+            self.runs.append(body)
+        self.answer({"run_id": "r1", "experiment_id": "e1"})
+
+    def answer(self, body: dict) -> None:
+        allowed = self.headers["authorization"] == "Bearer good"
+        self.send_response(200 if allowed else 401)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(body if allowed else {"error": "no"}).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def submit(project: Path, host: str, token: str, *more: str) -> subprocess.CompletedProcess[str]:
+    arguments = command("submit", "--config", "tiny.yaml", "--host", host, *more)
+    return subprocess.run(arguments, cwd=project, text=True, capture_output=True, timeout=60,
+                          env={**os.environ, "PRIVADV_KFP_TOKEN": token, "HOME": str(project)})
+
+
+def test_submit(tiny: Path) -> None:
+    with serving() as host:
+        done = submit(tiny, host, "good")
+        assert done.returncode == 0, done.stderr
+        assert f"{host}/#/runs/details/r1" in done.stdout
+        (run,) = Server.runs
+        assert run["pipeline_spec"]["pipelineInfo"]["name"] == "privadv"
+        refused = submit(tiny, host, "bad", "--namespace", "team")
+        assert refused.returncode == 1
+        assert refused.stderr.count("\n") == 1
+        assert "refused the run (401 Unauthorized): set PRIVADV_KFP_TOKEN" in refused.stderr
+    gone = submit(tiny, host, "good")
+    assert gone.returncode == 1 and gone.stderr.count("\n") == 1 and "cannot be reached" in gone.stderr

@@ -1,0 +1,75 @@
+"""What baselines and planted controls do to clips."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from privadv.errors import PrivadvError
+from privadv.evaluation.rows import PLANT, parse
+
+CLIPS = torch.rand(4, 3, 6, 24, 20, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 1, 2, 12])
+ALL = [
+    "raw",
+    "gray",
+    "down:2",
+    "down:8",
+    "down:28",
+    "blur:1",
+    "blur:4",
+    "pixelate:8",
+    "framediff",
+    "framediff3",
+    "planted:spatial",
+    "planted:temporal",
+]
+
+
+@pytest.mark.parametrize("row", ALL)
+def test_every_row_keeps_shape_and_range(row: str) -> None:
+    out = parse(row)(CLIPS, LABELS)
+    assert out.shape == CLIPS.shape and out.min() >= 0 and out.max() <= 1
+
+
+@pytest.mark.parametrize(
+    "row", ["sepia", "down", "down:x", "down:-2", "gray:3", "planted", "planted:both", "filter"]
+)
+def test_no_such_row_is_one_line(row: str) -> None:
+    with pytest.raises(PrivadvError, match="row"):
+        parse(row)
+
+
+def test_raw_gray_and_pixelate_by_hand() -> None:
+    assert torch.equal(parse("raw")(CLIPS, LABELS), CLIPS)
+    assert torch.allclose(parse("gray")(CLIPS, LABELS)[:, 1], CLIPS.mean(1))
+    block = parse("pixelate:4")(CLIPS, LABELS)[:, :, :, :4, :4]
+    assert torch.allclose(
+        block, CLIPS[:, :, :, :4, :4].mean((3, 4), keepdim=True).expand_as(block), atol=1e-6
+    )
+
+
+def test_blur_keeps_flat_clips_and_softens_noise() -> None:
+    flat = torch.full_like(CLIPS, 0.3)
+    assert torch.allclose(parse("blur:2")(flat, LABELS), flat, atol=1e-5)
+    assert parse("blur:2")(CLIPS, LABELS).var() < 0.1 * CLIPS.var()
+
+
+def test_frame_difference_is_signed_and_still_clips_are_middle_grey() -> None:
+    still = CLIPS[:, :, :1].expand_as(CLIPS)
+    assert torch.allclose(parse("framediff")(still, LABELS), torch.full_like(CLIPS, 0.5))
+    rising = still * 0 + torch.arange(6).view(1, 1, 6, 1, 1) * 0.1
+    assert torch.allclose(parse("framediff")(rising, LABELS), torch.full_like(CLIPS, 0.6), atol=1e-6)
+    assert len(parse("framediff3")(CLIPS, LABELS).unique()) == 3
+
+
+def test_planted_controls_differ_by_two_grey_levels_and_by_class_alone() -> None:
+    for kind in ("spatial", "temporal"):
+        same = CLIPS[:1].expand_as(CLIPS)
+        out = parse(f"planted:{kind}")(same, LABELS)
+        hidden = parse("gray")(parse("down:28")(same, LABELS), LABELS)
+        assert torch.allclose((out - hidden).abs(), torch.full_like(out, PLANT), atol=1e-4)
+        signs = (out - hidden).sign()
+        assert all(not torch.equal(signs[i], signs[j]) for i in range(4) for j in range(i))
+    temporal = parse("planted:temporal")(same, LABELS) - hidden
+    assert (temporal.std((3, 4)) < 1e-4).all()

@@ -1,0 +1,131 @@
+"""What every component calls, against a real store."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from privadv.checkpoints import Checkpoints
+from privadv.code_version import PROJECT
+from privadv.config import Section
+from privadv.errors import PrivadvError
+from privadv.stages import stage as stage_module
+from privadv.stages.stage import StageContext, execute
+from privadv.store import Blob, Store
+
+
+class Note(Section):
+    text: str
+
+
+class Config(Section):
+    times: int = 1
+
+
+def run(config: Config, context: StageContext, seed: int, one: Note, many: tuple[Note, ...] = (),
+        maybe: Note | None = None) -> Note:
+    if one.text == "wrong":
+        raise PrivadvError("the text\nis wrong")
+    context.tracker.metrics({"seed": seed})
+    context.checkpoints.save(1, {"part": b"bytes"})
+    assert context.checkpoints.load() == (1, {"part": b"bytes"})
+    words = [one.text, *(note.text for note in many), maybe.text if maybe else "none"]
+    return Note(text=" ".join(words) * config.times)
+
+
+@pytest.fixture
+def repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: Store) -> Store:
+    """A stage `repeat`, made of this module's Config and run."""
+    module = types.ModuleType("privadv.stages.repeat")
+    module.__dict__.update(Config=Config, run=run)
+    monkeypatch.setitem(sys.modules, "privadv.stages.repeat", module)
+    monkeypatch.setenv("PRIVADV_WORKSPACE", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("PRIVADV_RUN", "test")
+    monkeypatch.setenv("PRIVADV_TRACKING_WAIT", "0")
+    return store
+
+
+def play(output: Path, inputs: dict[str, Any], config: str = "{}") -> Note:
+    pointer = execute("repeat", config, "code", str(output), inputs, seed=3, row="gray")
+    published = Store.from_environment().get(Blob.parse(pointer, "pointer"))
+    assert published == output.read_bytes()
+    return Note.parse(published.decode(), "output")
+
+
+def test_reads_inputs_however_they_come(repeat: Store, tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text('{"text": "from-file"}')
+    pointer = repeat.put(b'{"text": "from-store"}').canonical()
+    inputs = {"one": str(tmp_path / "one.json"), "many": [pointer, '{"text": "from-json"}'], "maybe": None}
+    assert play(tmp_path / "made" / "out", inputs).text == "from-file from-store from-json none"
+    some = {"one": pointer, "maybe": '{"text": "some"}'}
+    assert play(tmp_path / "out", some, '{"times": 2}').text == "from-store some" * 2
+
+
+def test_resume_points_go_once_the_output_is_out(
+    repeat: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Checkpoints] = []
+
+    def checkpoints(store: Store, task: str) -> Checkpoints:
+        made.append(Checkpoints(store, task))
+        return made[-1]
+
+    monkeypatch.setattr(stage_module, "Checkpoints", checkpoints)
+    play(tmp_path / "out", {"one": '{"text": "x"}'})
+    assert made[0].load() is None
+
+
+def test_tasks_differ_by_all_that_tells_them_apart() -> None:
+    def task(stage: str = "s", settings: Section = Config(), code: str = "c",  # noqa: B008
+             text: str = "a", **values: str | int) -> str:
+        return stage_module._task(stage, settings, code, {"one": Note(text=text), "many": ()}, values)
+
+    tasks = [task(), task(stage="t"), task(settings=Config(times=2)), task(code="d"), task(text="b"),
+             task(seed=1), task(seed=2), task(row="raw")]
+    assert len(set(tasks)) == len(tasks) and task(seed=1, row="raw") == task(row="raw", seed=1)
+
+
+@pytest.mark.parametrize(("inputs", "config", "complaint"), [
+    ({"one": '{"text": "wrong"}'}, "{}", "the text is wrong"),
+    ({"one": '{"text": "x"}'}, '{"time": 1}', "configuration of repeat: unknown key 'time'"),
+    ({"one": '{"words": "x"}'}, "{}", "repeat's input one: "),
+    ({"one": Blob(sha256="0" * 64, bytes=1).canonical()}, "{}", "blobs/00/"),
+])
+def test_mistake_is_one_line(repeat: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+                             inputs: dict[str, str], config: str, complaint: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        play(tmp_path / "out", inputs, config)
+    assert ended.value.code == 2
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line]
+    assert line.startswith("privadv: repeat: ") and complaint in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("text", "workers"), [("3", 3), ("", len(os.sched_getaffinity(0)))])
+def test_workers(monkeypatch: pytest.MonkeyPatch, text: str, workers: int) -> None:
+    monkeypatch.setenv("PRIVADV_WORKERS", text)
+    assert stage_module._workers() == workers
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many"])
+def test_senseless_workers_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PRIVADV_WORKERS", text)
+    with pytest.raises(PrivadvError, match="PRIVADV_WORKERS"):
+        stage_module._workers()
+
+
+def test_components_start_without_heavy_imports() -> None:
+    """A component imports what its stage needs, and no more."""
+    code = "import json, sys, privadv.stages.stage; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, check=True)
+    modules = set(json.loads(done.stdout))
+    assert "minio" in modules
+    assert not modules & {"av", "kfp", "matplotlib", "mlflow", "torch"}

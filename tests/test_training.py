@@ -1,0 +1,235 @@
+"""The supervised fit, the feed under it, and the protocol of the second fold, on clips a reader can learn in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from privadv.data.feeds import ClipArray, Feed, open_split, to_float, to_uint8
+from privadv.data.manifest import Clip, ClipSet, Geometry, Task
+from privadv.data.shards import write_shards
+from privadv.errors import PrivadvError
+from privadv.evaluation.two_fold import AttackerSpec, Suite, jobs, result, row_metrics
+from privadv.models.clip import R2Plus1D
+from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet
+from privadv.models.reader import ReaderSpec
+from privadv.store import Store
+from privadv.training import FitConfig, FitJob, fit, fit_all
+
+GEOMETRY = Geometry(frames=2, height=16, width=16)
+
+
+def clips(count: int, seed: int) -> list[Clip]:
+    """Brightness of the upper half tells the target, of the lower half the budget label."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for number in range(count):
+        target, budget = (int(label) for label in rng.integers(0, 2, 2))
+        frames = rng.integers(90, 130, (*GEOMETRY.shape,)).astype(np.uint8)
+        frames[:, :8] += np.uint8(80 * target)
+        frames[:, 8:] += np.uint8(80 * budget)
+        made.append(Clip(f"clip{seed}-{number}", frames, target, budget, f"video{number}", (0, 1)))
+    return made
+
+
+def array(folder: Path, count: int, seed: int) -> ClipArray:
+    return ClipArray.write(folder / f"{seed}.u8", clips(count, seed), count, GEOMETRY)
+
+
+def job(folder: Path, **changes: object) -> FitJob:
+    train, validation = array(folder, 48, 1), array(folder, 24, 2)
+    spec = ReaderSpec(network=ResNet(width=4))
+    values = {
+        "name": "reader",
+        "player": "budget",
+        "spec": spec,
+        "classes": 2,
+        "seed": 0,
+        "train": train.path,
+        "validation": validation.path,
+        "config": FitConfig(steps=60, every=20, lr=0.01),
+    }
+    return FitJob(**{**values, **changes})  # pyright: ignore[reportArgumentType]
+
+
+def test_a_fit_learns_its_own_player_s_labels_and_says_how_well(tmp_path: Path) -> None:
+    test = array(tmp_path, 40, 3)
+    fitted = fit(job(tmp_path, test=test.path))
+    right = (torch.tensor(fitted.predictions).argmax(1) == test.budget).float().mean()
+    assert fitted.validation > 0.9 and fitted.train_accuracy > 0.9 and right > 0.9
+    assert [step for step, _ in fitted.curves["val_accuracy"]] == [20, 40, 60]
+
+
+def test_a_fit_is_a_function_of_its_job(tmp_path: Path) -> None:
+    one, other = fit(job(tmp_path)), fit(job(tmp_path))
+    assert one.weights == other.weights and fit(job(tmp_path, seed=1)).weights != one.weights
+
+
+def test_jobs_in_worker_processes_give_what_they_give_alone(tmp_path: Path) -> None:
+    todo = [
+        job(tmp_path, name="a", config=FitConfig(steps=5, every=5)),
+        job(tmp_path, name="b", config=FitConfig(steps=5, every=5), seed=3),
+    ]
+    together = fit_all(todo, 2, "test")
+    assert list(together) == ["a", "b"]
+    for one in todo:
+        assert together[one.name].validation == fit(one).validation
+
+
+def test_a_failing_job_stops_the_others_with_its_own_error(tmp_path: Path) -> None:
+    with pytest.raises(PrivadvError, match="broken: not the weights"):
+        fit_all([job(tmp_path), job(tmp_path, name="broken", weights=b"nonsense")], 2, "test")
+
+
+def test_an_adaptive_fit_ends_with_the_statistics_of_its_own_clips(tmp_path: Path) -> None:
+    raw = array(tmp_path, 48, 1)
+    dark = raw.derive(tmp_path / "dark.u8", iter([(raw.frames // 2).astype(np.uint8)]))
+    spec = ReaderSpec(network=ResNet(width=4), input="adaptive")
+    fitted = fit(job(tmp_path, spec=spec, train=dark.path, ease_from=raw.path))
+    from safetensors.torch import load
+
+    assert load(fitted.weights)["treatment.mean"].mean().item() == pytest.approx(
+        dark.frames.mean() / 255, abs=1e-4
+    )
+
+
+def test_a_feed_shows_every_clip_once_an_epoch_and_resumes_exactly(tmp_path: Path) -> None:
+    source = array(tmp_path, 24, 1)
+    feed = Feed(source, batch=8, seed=5, shift=0)
+    seen = torch.cat([feed.draw()[0][0].sum((1, 2, 3, 4)) for _ in range(3)])
+    assert torch.allclose(
+        seen.sort().values, source.clips(slice(None)).sum((1, 2, 3, 4)).sort().values, rtol=1e-4
+    )
+    again = Feed(source, batch=8, seed=5, shift=0)
+    again.load_state_dict(feed.state_dict())
+    assert torch.equal(feed.draw()[0][0], again.draw()[0][0])
+
+
+def test_aligned_arrays_are_moved_alike_and_strangers_refused(tmp_path: Path) -> None:
+    source = array(tmp_path, 16, 1)
+    twin = source.derive(tmp_path / "twin.u8", iter([np.asarray(source.frames)]))
+    (one, other), _, _ = Feed(source, twin, batch=8, seed=0).draw()
+    assert torch.equal(one, other)
+    with pytest.raises(PrivadvError, match="same clips"):
+        Feed(source, array(tmp_path, 16, 9), batch=8, seed=0)
+
+
+def test_pixels_survive_the_way_to_float_and_back() -> None:
+    frames = np.arange(256, dtype=np.uint8).repeat(12).reshape(1, 4, 16, 16, 3)
+    assert np.array_equal(to_uint8(to_float(frames)), frames)
+
+
+def test_a_split_arrives_from_the_store_as_it_was_written(store: Store, tmp_path: Path) -> None:
+    made = clips(20, 1)
+    task = Task(name="toy", classes=("a", "b"))
+    clip_set = ClipSet(
+        dataset="toy",
+        synthetic=True,
+        row="raw",
+        geometry=GEOMETRY,
+        encoding="raw",
+        target=task,
+        budget=task,
+        splits={"train": write_shards(store, made, "raw", shard_bytes=5000)},
+    )
+    opened = open_split(store, clip_set, "train", tmp_path)
+    assert np.array_equal(opened.frames, np.stack([clip.frames for clip in made]))
+    assert opened.target.tolist() == [clip.target for clip in made] and opened.ids == tuple(
+        clip.id for clip in made
+    )
+    with pytest.raises(PrivadvError, match="no clips in split 'val'"):
+        open_split(store, clip_set, "val", tmp_path)
+
+
+NETWORKS = (ResNet(width=4), Inception(width=8), DenseNet(growth=4, layers=1), R2Plus1D(width=4))
+ATTACKERS = tuple(AttackerSpec(reader=ReaderSpec(network=network)) for network in NETWORKS)
+TARGET = ReaderSpec(network=R2Plus1D(width=4))
+
+
+def suite(**changes: object) -> Suite:
+    values = {
+        "target": TARGET,
+        "attackers": ATTACKERS,
+        "seen": ("resnet",),
+        "fit": FitConfig(steps=5, every=5),
+        "raw_fit": FitConfig(steps=5, every=5),
+    }
+    return Suite.parse({**values, **changes}, "suite")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"attackers": ATTACKERS[:3]}, "at least four attackers"),
+        ({"attackers": (*ATTACKERS[:3], ATTACKERS[0])}, "twice"),
+        ({"seen": ("resnet", "inception", "densenet")}, "unseen"),
+        (
+            {
+                "attackers": tuple(
+                    AttackerSpec(reader=ReaderSpec(network=ResNet(width=4), input=how), start=start)  # pyright: ignore
+                    for how in ("plain", "adaptive")
+                    for start in ("warm", "scratch")
+                )
+            },
+            "two families",
+        ),
+    ],
+)
+def test_a_suite_that_could_fool_itself_is_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(PrivadvError, match=said):
+        suite(**changes)
+
+
+def test_a_row_is_attacked_from_raw_weights_and_by_the_strongest_only_where_that_is_asked(
+    tmp_path: Path,
+) -> None:
+    arrays = {
+        split: array(tmp_path, 16, seed) for seed, split in enumerate(("train", "val", "test"), start=1)
+    }
+    twice = suite(
+        attackers=(*ATTACKERS, AttackerSpec(reader=ATTACKERS[0].reader, start="scratch")), strongest=2
+    )
+    raw_jobs = jobs(twice, "raw", arrays, None, (2, 2), {}, None, 0)
+    assert [one.name for one in raw_jobs] == ["target", *(f"{n.family}/plain/scratch" for n in NETWORKS)]
+    fitted = {one.name: fit(one) for one in raw_jobs}
+    results = [result(one, fitted[one.name], arrays["test"], twice) for one in raw_jobs]
+    best = sorted(results[1:], key=lambda r: -r.validation)[0]
+    warm = {name: one.weights for name, one in fitted.items()}
+    down = jobs(twice, "down:8", arrays, arrays["train"], (2, 2), warm, results[1:], 0)
+    assert len(down) == 3 and best.name.replace("scratch", "warm") in {one.name for one in down}
+    full = jobs(twice, "filter", arrays, arrays["train"], (2, 2), warm, results[1:], 0)
+    assert len(full) == 6
+    by_name = {one.name: one for one in full}
+    assert (
+        by_name["resnet/plain/scratch"].weights is None and by_name["resnet/plain/scratch"].ease_from is None
+    )
+    assert by_name["resnet/plain/warm"].weights == warm["resnet/plain/scratch"]
+    assert by_name["target"].weights == warm["target"]
+
+
+def test_the_maximum_is_over_all_attackers_and_unseen_ones_stand_beside_it(tmp_path: Path) -> None:
+    arrays = {
+        split: array(tmp_path, 16, seed) for seed, split in enumerate(("train", "val", "test"), start=1)
+    }
+    todo = jobs(suite(), "raw", arrays, None, (2, 2), {}, None, 0)
+    results = [result(one, fit(one), arrays["test"], suite()) for one in todo]
+    attackers = [
+        one.model_copy(update={"accuracy": value})
+        for one, value in zip(results[1:], (0.9, 0.5, 0.7, 0.1), strict=True)
+    ]
+    assert row_metrics(results[0], attackers) == {
+        "A_T": results[0].accuracy,
+        "A_B_max": 0.9,
+        "A_B_mean": pytest.approx(0.55),
+        "A_B_max_unseen": 0.7,
+    }
+    assert [one.seen for one in attackers] == [True, False, False, False]
+
+
+def test_mobilenets_of_different_width_are_one_family() -> None:
+    widths = tuple(AttackerSpec(reader=ReaderSpec(network=MobileNet(width=w))) for w in (0.25, 0.5))
+    with pytest.raises(PrivadvError, match="twice"):
+        suite(attackers=(*ATTACKERS, *widths))
