@@ -8,6 +8,7 @@ from typing import Self
 import pydantic
 
 from privadv.config import Section, load_yaml
+from privadv.errors import PrivadvError
 from privadv.evaluation.rows import parse
 from privadv.stages.attack import Config as Attack
 from privadv.stages.extract_frames import Config as ExtractFrames
@@ -44,8 +45,12 @@ class RunConfig(Section):
         if len(set(self.rows)) < len(self.rows):
             raise ValueError(f"rows {list(self.rows)} name one twice")
         for row in self.rows:
-            if row != "filter":
+            if row == "filter":
+                continue
+            try:
                 parse(row)
+            except PrivadvError as error:
+                raise ValueError(str(error)) from None
         return self
 
     @pydantic.model_validator(mode="after")

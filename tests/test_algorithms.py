@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from privadv.algorithms.base import Algorithm, Batch, Feeds, Players, frozen
+from privadv.algorithms.base import Algorithm, AlgorithmConfig, Batch, Feeds, Players, frozen
+from privadv.algorithms.entropy import EntropyConfig
+from privadv.algorithms.grl import GRLConfig, reverse
 from privadv.algorithms.kbeam import KBeamConfig
+from privadv.algorithms.restart import RestartConfig, Restarting
 from privadv.algorithms.uniform import UniformConfig
 from privadv.models.degradation import Release, TransformNet, release
 from privadv.models.losses import classification_loss, uniform_loss
@@ -20,6 +23,9 @@ CONFIGS = [
     UniformConfig(rounds=2, fool_steps=2, min_steps=2, pool_batches=2, fool="maximum"),
     UniformConfig(rounds=2, fool_steps=2, min_steps=2, pool_batches=2, fool="mean"),
     KBeamConfig(rounds=2, max_steps=2, min_steps=2, target_steps=2, accumulate=2, target_bar=1.1),
+    EntropyConfig(rounds=2, target_steps=2, budget_steps=2, target_bar=1.1, reconstruction=0.5),
+    GRLConfig(rounds=2, steps=2),
+    GRLConfig(rounds=2, steps=2, form="alternating"),
 ]
 
 
@@ -78,8 +84,12 @@ def moved(before: nn.Module, after: nn.Module) -> bool:
     )
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.kind}-{getattr(config, 'fool', '')}")
-def test_update_keeps_the_contract(config: UniformConfig | KBeamConfig) -> None:
+@pytest.mark.parametrize(
+    "config",
+    CONFIGS,
+    ids=lambda config: f"{config.kind}-{getattr(config, 'fool', getattr(config, 'form', ''))}",
+)
+def test_update_keeps_the_contract(config: AlgorithmConfig) -> None:
     cast = players()
     before = copy.deepcopy(cast)
     algorithm = config.build(cast)
@@ -91,8 +101,12 @@ def test_update_keeps_the_contract(config: UniformConfig | KBeamConfig) -> None:
     assert all(parameter.requires_grad for model in cast.budget for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.kind}-{getattr(config, 'fool', '')}")
-def test_a_resumed_game_goes_on_as_the_uninterrupted_one(config: UniformConfig | KBeamConfig) -> None:
+@pytest.mark.parametrize(
+    "config",
+    CONFIGS,
+    ids=lambda config: f"{config.kind}-{getattr(config, 'fool', getattr(config, 'form', ''))}",
+)
+def test_a_resumed_game_goes_on_as_the_uninterrupted_one(config: AlgorithmConfig) -> None:
     def play(algorithm: Algorithm, feeds: Feeds) -> Tensor:
         algorithm.update(feeds)
         return torch.cat([p.detach().flatten() for p in algorithm.players.degradation.parameters()])
@@ -260,3 +274,60 @@ def test_a_moving_filter_looks_back_and_never_ahead() -> None:
     changed = clips.clone()
     changed[:, :, 3] = torch.rand(3, 16, 16)
     assert torch.equal(filter_.paint(clips)[:, :, :3], filter_.paint(changed)[:, :, :3])
+
+
+def test_the_reversal_layer_turns_the_gradient_round() -> None:
+    x = torch.ones(3, requires_grad=True)
+    reverse(2 * x, 0.5).sum().backward()
+    assert x.grad is not None and torch.allclose(x.grad, torch.full((3,), -1.0))
+
+
+def test_one_reversal_step_is_the_saddle_step_by_hand() -> None:
+    cast = players()
+    algorithm = GRLConfig(steps=1, ramp=False, weight=0.7).build(cast)
+    twin = copy.deepcopy(cast)
+    feeds = Toy()
+    algorithm._joint(feeds)
+    by_hand = Toy()
+    clips, labels = by_hand.target()
+    private, private_labels = by_hand.budget()
+    losses = [classification_loss(model(twin.degradation(private)), private_labels) for model in twin.budget]
+    loss = (
+        classification_loss(twin.target(twin.degradation(clips)), labels) - 0.7 * torch.stack(losses).mean()
+    )
+    loss.backward()
+    for mine, other in zip(cast.degradation.parameters(), twin.degradation.parameters(), strict=True):
+        assert mine.grad is not None and other.grad is not None
+        assert torch.allclose(mine.grad, other.grad, atol=1e-6)
+
+
+def test_the_seed_s_reconstruction_term_fades_by_rounds() -> None:
+    still = EntropyConfig(
+        gamma=0.0, reconstruction=1000.0, lr_degradation=1e-2, target_steps=1, budget_steps=1
+    )
+    cast = players()
+    torch.nn.init.constant_(cast.degradation.mix.bias, 0.2)  # pyright: ignore
+    algorithm, feeds = still.build(cast), Toy()
+    before = cast.degradation.mix.bias.abs().mean().item()  # pyright: ignore
+    for _ in range(10):
+        algorithm._fool(feeds)
+    assert cast.degradation.mix.bias.abs().mean().item() < before  # pyright: ignore
+
+
+@pytest.mark.parametrize("start", ["scratch", "pretrained"])
+def test_restarting_renews_budget_models_and_their_optimizers_and_nobody_else(start: str) -> None:
+    cast = players()
+    first = copy.deepcopy(cast.budget.state_dict())
+    config = RestartConfig(every=1, steps=0, start=start)  # pyright: ignore[reportArgumentType]
+    algorithm = Restarting(config, UniformConfig(fool_steps=1, min_steps=3, pool_batches=1).build(cast))
+    assert algorithm.update(Toy())["budget_restarted"] == 0
+    before = copy.deepcopy(cast)
+    algorithm._restart(Toy())
+    assert moved(before.budget, cast.budget)
+    assert not moved(before.degradation, cast.degradation) and not moved(before.target, cast.target)
+    assert all(not optimizer.state for optimizer in algorithm.budget_optimizers())
+    same = all(
+        torch.equal(a, b) for a, b in zip(first.values(), cast.budget.state_dict().values(), strict=True)
+    )
+    assert same == (start == "pretrained")
+    assert algorithm.update(Toy())["budget_restarted"] == 1

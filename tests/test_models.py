@@ -13,7 +13,15 @@ from privadv.models.checkpoint import load_weights, save_weights
 from privadv.models.clip import C3D, R2Plus1D
 from privadv.models.degradation import TransformNet
 from privadv.models.frame import DenseNet, Inception, MobileNet, PerFrame, ResNet, Vgg
-from privadv.models.reader import Adaptive, Network, ReaderSpec, Standardised, pixel_statistics
+from privadv.models.reader import (
+    Adaptive,
+    Network,
+    ReaderSpec,
+    Standardised,
+    Temporal,
+    Treatment,
+    pixel_statistics,
+)
 
 SMALL = {
     MobileNet: MobileNet(width=0.25, depth=1),
@@ -28,7 +36,7 @@ LISTED = typing.get_args(typing.get_args(Network)[0])
 
 
 @pytest.mark.parametrize("kind", LISTED, ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("treatment", ["plain", "standardised", "adaptive"])
+@pytest.mark.parametrize("treatment", typing.get_args(Treatment))
 def test_every_reader_goes_forward_backward_and_to_disk(kind: type, treatment: str) -> None:
     spec = ReaderSpec(network=SMALL[kind], input=treatment)  # pyright: ignore[reportArgumentType]
     reader, clips = spec.build(5), torch.rand(2, 3, 8, 32, 32)
@@ -88,6 +96,15 @@ def test_adaptive_treatment_removes_a_fixed_pattern() -> None:
     treatment.adapt(*pixel_statistics(frames))
     treated = treatment(torch.from_numpy(frames / 255).permute(0, 4, 1, 2, 3).float())
     assert treated.mean((0, 2)).abs().max() < 1e-3
+
+
+def test_temporal_treatment_keeps_only_what_changes() -> None:
+    still = torch.rand(1, 3, 1, 8, 8).expand(1, 3, 4, 8, 8)
+    assert Temporal()(still).abs().max() < 1e-4
+    code = torch.tensor([1.0, -1.0, -1.0, 1.0]).view(1, 1, 4, 1, 1)
+    flickering = Temporal()(still + 2 / 255 * code)
+    assert torch.allclose(flickering, (flickering * code).mean() * code.expand_as(flickering), atol=1e-3)
+    assert (flickering * code).mean() > 0.5
 
 
 def test_c3d_has_the_paper_s_sizes() -> None:

@@ -3,69 +3,132 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
-from typing import Any
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from itertools import combinations
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run as MlflowRun
 
 from privadv.data.manifest import ClipSet, Geometry, Shard, Task
+from privadv.errors import PrivadvError
+from privadv.evaluation import figures, wording
 from privadv.evaluation.metrics import floors
 from privadv.evaluation.results import ReaderResult, RowResult
+from privadv.evaluation.summary import CONTROLS, Evidence, Summary, summarise
 from privadv.models.checkpoint import FilterRef, ReaderRef, Trained
 from privadv.models.degradation import TransformNet
 from privadv.models.frame import MobileNet
 from privadv.models.reader import ReaderSpec
-from privadv.stages.report import Config
+from privadv.stages.report import Report, _charts, pool
+from privadv.stages.stage import execute
 from privadv.store import Blob, Store
 
 ACTIONS = ("approach", "depart", "push", "kick", "punch", "hug", "handshake", "exchange")
-PAIRS = tuple(f"s{a:02}s{b:02}" for a, b in ((1, 2), (1, 3), (1, 7), (2, 1), (2, 3), (2, 7), (3, 4), (3, 6), (4, 5), (4, 6),
-                                             (5, 6), (6, 4), (7, 3)))
+PAIRS = tuple(
+    f"s{a:02}s{b:02}"
+    for a, b in (
+        (1, 2),
+        (1, 3),
+        (1, 7),
+        (2, 1),
+        (2, 3),
+        (2, 7),
+        (3, 4),
+        (3, 6),
+        (4, 5),
+        (4, 6),
+        (5, 6),
+        (6, 4),
+        (7, 3),
+    )
+)
 TARGETS = np.tile(np.arange(8), 26)
 BUDGETS = np.repeat(np.arange(13), 16)
-# A_T, A_B_max and how many attackers fit their training clips, of how many.
-ROWS = {
-    "raw": (.92, .99, 12, 12), "filter": (.86, .26, 5, 12), "gray": (.81, .86, 2, 2), "down:2": (.88, .99, 2, 2),
-    "down:4": (.75, .98, 2, 2), "down:8": (.62, .90, 2, 2), "down:14": (.45, .71, 2, 2), "down:28": (.28, .47, 2, 2),
-    "blur:1": (.87, .98, 2, 2), "blur:2": (.76, .97, 2, 2), "blur:4": (.60, .85, 2, 2), "pixelate:4": (.74, .97, 2, 2),
-    "pixelate:8": (.60, .88, 2, 2), "pixelate:14": (.44, .70, 2, 2), "framediff": (.85, .37, 2, 2),
-    "framediff3": (.82, .34, 1, 2), "planted:spatial": (.27, 1.0, 2, 2), "planted:temporal": (.26, .97, 2, 2),
+Numbers = tuple[float, float, int, int]
+"""A_T, A_B_max, and how many attackers fit their training clips, of how many."""
+ROWS: dict[str, Numbers] = {
+    "raw": (0.92, 0.99, 12, 12),
+    "filter": (0.86, 0.26, 5, 12),
+    "gray": (0.81, 0.86, 2, 2),
+    "down:2": (0.88, 0.99, 2, 2),
+    "down:4": (0.75, 0.98, 2, 2),
+    "down:8": (0.62, 0.90, 2, 2),
+    "down:14": (0.45, 0.71, 2, 2),
+    "down:28": (0.28, 0.47, 2, 2),
+    "blur:1": (0.87, 0.98, 2, 2),
+    "blur:2": (0.76, 0.97, 2, 2),
+    "blur:4": (0.60, 0.85, 2, 2),
+    "pixelate:4": (0.74, 0.97, 2, 2),
+    "pixelate:8": (0.60, 0.88, 2, 2),
+    "pixelate:14": (0.44, 0.70, 2, 2),
+    "framediff": (0.85, 0.37, 2, 2),
+    "framediff3": (0.82, 0.34, 1, 2),
+    "planted:spatial": (0.27, 1.0, 2, 2),
+    "planted:temporal": (0.26, 0.97, 2, 2),
 }
 FAMILIES = ("mobile", "vgg", "resnet", "densenet", "inception", "r2plus1d")
 
 
 def predictions(labels: np.ndarray, classes: int, accuracy: float, seed: int) -> tuple[int, ...]:
     """Right on the nearest possible share of the clips, a random ``accuracy`` of them."""
-    wrong = np.random.default_rng(seed).permutation(len(labels))[round(accuracy * len(labels)):]
+    wrong = np.random.default_rng(seed).permutation(len(labels))[round(accuracy * len(labels)) :]
     guesses = labels.copy()
     guesses[wrong] = (labels[wrong] + 1 + np.arange(len(wrong)) % (classes - 1)) % classes
     return tuple(guesses.tolist())
 
 
-def reader(name: str, labels: np.ndarray, classes: int, accuracy: float, seed: int, converged: bool = True) -> ReaderResult:
+def reader(
+    name: str, labels: np.ndarray, classes: int, accuracy: float, seed: int, converged: bool = True
+) -> ReaderResult:
     family, treatment, start = name.split("/") if "/" in name else ("mobile", "plain", "warm")
     guesses = predictions(labels, classes, accuracy, seed)
     return ReaderResult(
-        name=name, family=family, input=treatment, start=start, seen=family in FAMILIES[:3],  # type: ignore[arg-type]
-        accuracy=float((np.array(guesses) == labels).mean()), validation=accuracy, train_loss=.1 if converged else 2.1,
-        train_accuracy=.99 if converged else .3, converged=converged, steps=400, seconds=21.0, predictions=guesses)
+        name=name,
+        family=family,
+        input=cast(Any, treatment),
+        start=cast(Any, start),
+        seen=family in FAMILIES[:3],
+        accuracy=float((np.array(guesses) == labels).mean()),
+        validation=accuracy,
+        train_loss=0.1 if converged else 2.1,
+        train_accuracy=0.99 if converged else 0.3,
+        converged=converged,
+        steps=400,
+        seconds=21.0,
+        predictions=guesses,
+    )
 
 
 def strip(row: str) -> bytes:
     """A PNG of 6 clips x 4 frames of noise, the calmer the less the row shows."""
     rng = np.random.default_rng(3)
-    small = (np.indices((6 * 8, 4 * 8)) // 8).sum(0)[..., None] / 10 + rng.random((6 * 8, 4 * 8, 3)) * .3
-    small = small.clip(0, 1) if row == "raw" else .5 + (small.mean(2, keepdims=True) - .5).repeat(3, 2) * .3
+    small = (np.indices((6 * 8, 4 * 8)) // 8).sum(0)[..., None] / 10 + rng.random((6 * 8, 4 * 8, 3)) * 0.3
+    small = (
+        small.clip(0, 1) if row == "raw" else 0.5 + (small.mean(2, keepdims=True) - 0.5).repeat(3, 2) * 0.3
+    )
     pixels = (small.repeat(5, 0).repeat(5, 1) * 255).astype(np.uint8)
     height, width, _ = pixels.shape
     lines = b"".join(b"\0" + line.tobytes() for line in pixels)
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(lines))
+        + chunk(b"IEND", b"")
+    )
 
 
 def curve(start: float, end: float, steps: int, noise: float = 0.0) -> list[list[float]]:
@@ -75,64 +138,434 @@ def curve(start: float, end: float, steps: int, noise: float = 0.0) -> list[list
     return [[float(a), float(b)] for a, b in zip(t, values, strict=True)]
 
 
-class Run:
+class Memory:
+    """Blobs in memory, for tests of what lies above the store."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+
+    def put(self, data: bytes) -> Blob:
+        key = f"{len(self.blobs):064x}"
+        self.blobs[key] = data
+        return Blob(sha256=key, bytes=len(data))
+
+
+class Made:
     """Made-up results of one whole run in a store."""
 
-    def __init__(self, store: Store, seed: int = 0, rows: dict[str, tuple[float, float, int, int]] = ROWS) -> None:
-        self.store, self.seed = store, seed
+    def __init__(
+        self,
+        store: Store | Memory,
+        seed: int = 0,
+        synthetic: bool = True,
+        rows: dict[str, Numbers] | None = None,
+    ) -> None:
+        self.store, self.seed, self.synthetic = store, seed, synthetic
         self.clips = self._clips("raw", {"seconds": 24.0, "clips_test": 208.0})
-        self.filtered = self._clips("filter", {"A_T_game": .87, "A_B_game": .11, "psnr": 14.2, "seconds": 9.0})
-        self.results = tuple(self._result(row, *numbers) for row, numbers in rows.items())
+        self.filtered = self._clips(
+            "filter", {"A_T_game": 0.87, "A_B_game": 0.11, "psnr": 14.2, "seconds": 9.0}
+        )
+        self.results = tuple(self._result(row, *numbers) for row, numbers in (ROWS | (rows or {})).items())
 
-    def arguments(self) -> dict[str, Any]:
-        """What the stage is given, but the context."""
-        configuration = {"name": "demo", "seed": self.seed, "rows": list(ROWS), "attack": {"note": "<&>", "fit": {"steps": 400}}}
-        return {"config": Config(), "clips": self.clips, "filtered_clips": self.filtered, "results": self.results,
-                "seed": self.seed, "configuration": json.dumps(configuration), **self._stages()}
+    @property
+    def configuration(self) -> str:
+        return json.dumps(
+            {"name": "demo", "seed": self.seed, "rows": list(ROWS), "attack": {"note": "<b>&$", "steps": 400}}
+        )
+
+    def evidence(self) -> Evidence:
+        return Evidence(
+            seed=self.seed,
+            configuration=self.configuration,
+            resamples=500,
+            clips=self.clips,
+            filtered_clips=self.filtered,
+            stages=tuple(self.stages().values()),
+            results=self.results,
+            versions={"privadv": "v1"},
+        )
 
     def _clips(self, row: str, metrics: dict[str, float]) -> ClipSet:
         blob = Blob(sha256="0" * 64, bytes=1)
-        splits = {"train": (Shard(blob=blob, clips=624),), "val": (Shard(blob=blob, clips=104),),
-                  "test": (Shard(blob=blob, clips=208),)}
-        return ClipSet(dataset="sbu-shaped", synthetic=True, row=row, geometry=Geometry(frames=8, height=44, width=44),
-                       encoding="raw", target=Task(name="action", classes=ACTIONS), budget=Task(name="pair", classes=PAIRS),
-                       splits=splits, metrics=metrics)
+        splits = {
+            "train": (Shard(blob=blob, clips=624),),
+            "val": (Shard(blob=blob, clips=104),),
+            "test": (Shard(blob=blob, clips=208),),
+        }
+        return ClipSet(
+            dataset="sbu-shaped",
+            synthetic=self.synthetic,
+            row=row,
+            geometry=Geometry(frames=8, height=44, width=44),
+            encoding="raw",
+            target=Task(name="action", classes=ACTIONS),
+            budget=Task(name="pair", classes=PAIRS),
+            splits=splits,
+            metrics=metrics,
+        )
 
     def _result(self, row: str, kept: float, leaked: float, converged: int, attackers: int) -> RowResult:
-        names = [f"{family}/{treatment}/{start}" for family in FAMILIES for treatment, start in
-                 (("adaptive", "warm"), ("standardised", "scratch"))][:attackers]
+        names = [
+            f"{family}/{treatment}/{start}"
+            for family in FAMILIES
+            for treatment, start in (("adaptive", "warm"), ("standardised", "scratch"))
+        ][:attackers]
         salt = 100 * self.seed + 10 * len(row)
-        suite = tuple(reader(name, BUDGETS, 13, leaked - .6 * (leaked - .08) * ((number + 5) % attackers) / attackers,
-                             salt + number, number < converged) for number, name in enumerate(names))
-        curves = {one.name: {"train_loss": curve(2.5, one.train_loss, 40), "val_accuracy": curve(.08, one.accuracy, 8)}
-                  for one in suite}
-        curves["target"] = {"train_loss": curve(2, .1, 40), "val_accuracy": curve(.3, kept, 8)}
+        suite = tuple(
+            reader(
+                name,
+                BUDGETS,
+                13,
+                leaked - 0.6 * (leaked - 0.08) * ((number + 5) % attackers) / attackers,
+                salt + number,
+                number < converged,
+            )
+            for number, name in enumerate(names)
+        )
+        curves = {
+            one.name: {
+                "train_loss": curve(2.5, one.train_loss, 40),
+                "val_accuracy": curve(0.08, one.accuracy, 8),
+            }
+            for one in suite
+        }
+        curves["target"] = {"train_loss": curve(2, 0.1, 40), "val_accuracy": curve(0.3, kept, 8)}
         return RowResult(
-            row=row, seed=self.seed, clips="c" * 64, target=reader("target", TARGETS, 8, kept, salt + 50), attackers=suite,
-            clip_ids=tuple(f"clip-{number}" for number in range(208)), groups=tuple(f"take-{n // 2}" for n in range(208)),
-            target_labels=tuple(TARGETS.tolist()), budget_labels=tuple(BUDGETS.tolist()),
-            floors={f"{player}_{name}": value for player, labels, classes in (("target", TARGETS, 8), ("budget", BUDGETS, 13))
-                    for name, value in floors(labels.tolist(), classes).items()}, metrics={"A_T": kept, "A_B_max": leaked},
-            curves=self.store.put(json.dumps(curves).encode()), samples=self.store.put(strip(row)), seconds=12.0 * attackers)
+            row=row,
+            seed=self.seed,
+            clips="c" * 64,
+            target=reader("target", TARGETS, 8, kept, salt + 50),
+            attackers=suite,
+            clip_ids=tuple(f"clip-{number}" for number in range(208)),
+            groups=tuple(f"take-{n // 2}" for n in range(208)),
+            target_labels=tuple(TARGETS.tolist()),
+            budget_labels=tuple(BUDGETS.tolist()),
+            floors={
+                f"{player}_{name}": value
+                for player, labels, classes in (("target", TARGETS, 8), ("budget", BUDGETS, 13))
+                for name, value in floors(labels.tolist(), classes).items()
+            },
+            metrics={"A_T": kept, "A_B_max": leaked},
+            curves=self.store.put(json.dumps(curves).encode()),
+            samples=self.store.put(strip(row)),
+            seconds=12.0 * attackers,
+        )
 
-    def _stages(self) -> dict[str, Trained]:
+    def stages(self) -> dict[str, Trained]:
         weights = self.store.put(b"weights")
         filter_ = FilterRef(spec=TransformNet(), weights=weights)
         reader_ = ReaderRef(spec=ReaderSpec(network=MobileNet()), classes=13, weights=weights)
-        budgets = {f"budget_{k}_{name}": points for k in range(3) for name, points in
-                   (("train_loss", curve(2.5, .1 + .1 * k, 40)), ("val_accuracy", curve(.1, .99 - .02 * k, 8)))}
-        game = {"target_loss": curve(1.4, .4, 300, .1), "target_accuracy": curve(.5, .86, 300, .05),
-                "degradation_fool": curve(2, .3, 300, .1), "budget_accuracy_max": curve(.9, .12, 300, .04),
-                "budget_loss": curve(.5, 2.5, 300, .05), "val_target_accuracy": curve(.5, .85, 10)}
+        budgets = {
+            f"budget_{k}_{name}": points
+            for k in range(3)
+            for name, points in (
+                ("train_loss", curve(2.5, 0.1 + 0.1 * k, 40)),
+                ("val_accuracy", curve(0.1, 0.99 - 0.02 * k, 8)),
+            )
+        }
+        game = {
+            "target_loss": curve(1.4, 0.4, 300, 0.1),
+            "target_accuracy": curve(0.5, 0.86, 300, 0.05),
+            "degradation_fool": curve(2, 0.3, 300, 0.1),
+            "budget_accuracy_max": curve(0.9, 0.12, 300, 0.04),
+            "budget_loss": curve(0.5, 2.5, 300, 0.05),
+            "val_target_accuracy": curve(0.5, 0.85, 10),
+        }
         return {
-            "degradation": self._trained("pretrain_degradation", {"degradation": filter_}, {"train_psnr": curve(8, 38, 150, .5)}),
-            "target": self._trained("pretrain_target", {"target": reader_}, {"target_val_accuracy": curve(.2, .9, 9),
-                                                                             "target_train_loss": curve(2, .05, 9)}),
+            "degradation": self._trained(
+                "pretrain_degradation", {"degradation": filter_}, {"train_psnr": curve(8, 38, 150, 0.5)}
+            ),
+            "target": self._trained(
+                "pretrain_target",
+                {"target": reader_},
+                {"target_val_accuracy": curve(0.2, 0.9, 9), "target_train_loss": curve(2, 0.05, 9)},
+            ),
             "budget": self._trained("pretrain_budget", {"budget_0": reader_}, budgets),
             "game": self._trained("train_adversarial", {"degradation": filter_, "target": reader_}, game),
         }
 
     def _trained(self, stage: str, models: dict[str, Any], curves: dict[str, Any]) -> Trained:
         metrics = {name: points[-1][1] for name, points in curves.items()}
-        return Trained(stage=stage, seed=self.seed, models=models, metrics=metrics, seconds=31.4,
-                       curves=self.store.put(json.dumps(curves).encode()))
+        return Trained(
+            stage=stage,
+            seed=self.seed,
+            models=models,
+            metrics=metrics,
+            seconds=31.4,
+            curves=self.store.put(json.dumps(curves).encode()),
+        )
+
+
+def summary(*made: Made) -> Summary:
+    return summarise([one.evidence() for one in made or (Made(Memory()),)])
+
+
+def changed(evidence: Evidence, row: str, **values: Any) -> Evidence:
+    """The evidence with other ``values`` in one row's result."""
+    results = tuple(one.model_copy(update=values) if one.row == row else one for one in evidence.results)
+    return evidence.model_copy(update={"results": results})
+
+
+def test_numbers_of_the_rows() -> None:
+    found = summary()
+    assert [row.name for row in found.rows] == list(ROWS)
+    for row in found.rows:
+        kept, leaked, converged, attackers = ROWS[row.name]
+        assert (row.target.value, row.leakage.value) == pytest.approx((kept, leaked), abs=0.003)
+        assert row.target.low < row.target.value < row.target.high
+        assert (row.converged, row.attackers, row.lower_bound) == (converged, attackers, converged < 4)
+    own = found.row("filter")
+    assert own.strongest[0].name == "densenet/standardised/scratch" and not own.strongest[0].seen
+    assert own.unseen_leakage == own.leakage.value > own.mean_leakage
+    assert found.row("gray").unseen_leakage is None
+    assert found.game == 0.87
+
+
+def test_filter_beside_the_front_of_the_baselines() -> None:
+    """Left of framediff3 the front is the line from the blank clip, whose readers guess blindly."""
+    found = summary()
+    own, near = found.row("filter"), found.row("framediff3")
+    share = (own.leakage.value - 1 / 13) / (near.leakage.value - 1 / 13)
+    front = 1 / 8 + share * (near.target.value - 1 / 8)
+    assert found.gain.value == pytest.approx(own.target.value - front)
+    assert found.gain.low < found.gain.value < found.gain.high
+    assert found.dominating == []
+    better = summary(Made(Memory(), rows={"filter": (0.80, 0.40, 5, 12)}))
+    assert better.dominating == ["framediff", "framediff3"] and better.gain.value < 0
+    assert "framediff, framediff3 have both" in wording.comparison(
+        better
+    ) and " below " in wording.comparison(better)
+
+
+def test_controls_raw_and_filter_are_no_baselines() -> None:
+    assert {row.name for row in summary().baselines} == set(ROWS) - {"raw", "filter", *CONTROLS}
+
+
+@pytest.mark.parametrize(
+    ("converged", "spatial", "counts"), [(4, 0.5, True), (3, 0.95, True), (3, 0.88, False)]
+)
+def test_leakage_counts_with_four_attackers_or_both_controls(
+    converged: int, spatial: float, counts: bool
+) -> None:
+    rows = {"filter": (0.86, 0.26, converged, 12), "planted:spatial": (0.3, spatial, 2, 2)}
+    found = summary(Made(Memory(), rows=rows))
+    assert found.counts is counts
+    said = wording.verdict(found)
+    assert f"{converged} of 12 attackers" in said and f"({spatial:.2f})" in said
+    assert said.startswith("The leakage counts" if counts else "The leakage does not count")
+    assert ("NOT READ" in wording.table(found)) == (spatial < 0.9)
+    assert ("at least 26%" in wording.headline(found)) == (converged < 4)
+
+
+def test_leakage_does_not_count_without_the_controls() -> None:
+    evidence = Made(Memory(), rows={"filter": (0.86, 0.26, 3, 12)}).evidence()
+    rows = tuple(one for one in evidence.results if one.row != "planted:temporal")
+    found = summarise([evidence.model_copy(update={"results": rows})])
+    assert not found.counts and "planted:temporal was not in this run" in wording.verdict(found)
+
+
+def test_seeds_are_pooled() -> None:
+    found = summary(Made(Memory(), 0), Made(Memory(), 1, rows={"filter": (0.80, 0.36, 3, 12)}))
+    own = found.row("filter")
+    assert (own.target.value, own.leakage.value) == pytest.approx((0.83, 0.31), abs=0.003)
+    assert own.leakage.low < 0.27 and own.leakage.high > 0.35
+    assert (own.converged, own.lower_bound) == (3, True)
+    assert wording.data(found).endswith("seeds 0, 1")
+
+
+def test_mistakes_are_named() -> None:
+    evidence = Made(Memory()).evidence()
+    one, rest = evidence.results[0], evidence.results[1:]
+    for results in (rest, (one, *evidence.results)):
+        with pytest.raises(PrivadvError, match="raw, filter and each other row once"):
+            summarise([evidence.model_copy(update={"results": results})])
+    with pytest.raises(PrivadvError, match="row 'gray' of seed 0 was read on other test clips"):
+        summarise([changed(evidence, "gray", clip_ids=("other",) * 208)])
+    with pytest.raises(PrivadvError, match="row 'gray' of seed 0 lacks attackers"):
+        summarise([changed(evidence, "gray", attackers=())])
+    with pytest.raises(PrivadvError, match=r"seeds \[0, 0\]: name each seed once"):
+        summarise([evidence, evidence])
+    other = Made(Memory(), 1).evidence()
+    with pytest.raises(PrivadvError, match="seed 1 was run with another configuration"):
+        summarise([evidence, other.model_copy(update={"configuration": '{"name": "other"}'})])
+    with pytest.raises(PrivadvError, match="the same rows for every seed"):
+        summarise([evidence, other.model_copy(update={"results": other.results[:-1]})])
+
+
+def test_words_fit_the_console_and_tell_synthetic_data() -> None:
+    found = summary()
+    table = wording.table(found)
+    assert max(map(len, table.splitlines())) <= 80
+    assert re.search(r"^filter +0.86  0...-0...  +0.26  0...-0...  unseen +5/12$", table, re.MULTILINE)
+    assert re.search(r"^framediff3 .* 1/2 lower bound$", table, re.MULTILINE)
+    assert wording.headline(found).startswith(
+        "On synthetic data, the action can be read from 86% of the filtered clips"
+    )
+    real = summary(Made(Memory(), synthetic=False))
+    assert "synthetic" not in wording.headline(real) + wording.table(real)
+
+
+def test_names_in_the_plot_stand_apart() -> None:
+    found = summary()
+    with figures._figure(8.8, 5.2, "test") as figure:
+        figures._draw(figure, found)
+        (axes,) = figure.axes
+        named = {text.get_text(): text.get_window_extent() for text in axes.texts}
+        assert named.keys() == {row.name for row in found.rows if not row.control} | {"blind guess"}
+        frame = axes.get_window_extent()
+        assert all(
+            figures._overlap(box, frame) == pytest.approx(box.width * box.height) for box in named.values()
+        )
+        assert max(figures._overlap(one, other) for one, other in combinations(named.values(), 2)) == 0
+
+
+def test_figure_is_a_png_and_an_svg_in_the_colours_of_the_page() -> None:
+    drawn = figures.curves("some", "Some", {"loss": {"a": [[1, 2.0], [2, 1.0]], "b": [[1, 1.0]]}})
+    assert drawn.png.startswith(b"\x89PNG") and drawn.svg.startswith("<svg")
+    assert "var(--ink)" in drawn.svg and figures.INK not in drawn.svg
+    assert drawn == figures.curves("some", "Some", {"loss": {"a": [[1, 2.0], [2, 1.0]], "b": [[1, 1.0]]}})
+
+
+def test_series_of_one_kind_share_a_chart() -> None:
+    named = ("budget_0_val_accuracy", "budget_1_val_accuracy", "budget_0_train_loss", "target_accuracy", "train_psnr",
+             "budget_accuracy_max", "val_target_accuracy", "target_loss", "degradation_fool", "budget_steps")  # fmt: skip
+    charts = _charts({name: [[1, 1.0]] for name in named})
+    assert {chart: sorted(lines) for chart, lines in charts.items()} == {
+        "val_accuracy": ["budget_0", "budget_1"],
+        "train_loss": ["budget_0"],
+        "accuracy": ["budget_accuracy_max", "target", "val_target"],
+        "loss": ["degradation_fool", "target"],
+        "steps": ["budget"],
+        "train_psnr": ["train_psnr"],
+    }
+    assert figures.curves("many", "Many", charts).svg.count(">step</text>") == len(charts)
+
+
+class Page(HTMLParser):
+    """Refuses elements that nobody closes; keeps text and addresses."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def check_page(text: str, seeds: str) -> None:
+    page = Page(text)
+    assert all(address.startswith(("data:image/png;base64,", "#")) for address in page.addresses)
+    for said in (
+        *ROWS,
+        "synthetic data",
+        "resnet/adaptive/warm",
+        "lower bound",
+        "read",
+        "torch",
+        "<b>&$",
+        seeds,
+        "pretrain_degradation",
+        "fresh attackers",
+        "no formal guarantee",
+        "blind guess",
+        "208 test",
+    ):
+        assert said in page.text, said
+    assert page.text.count("lower bound") > 14 and "NOT READ" not in page.text
+    assert sum(address.startswith("data:") for address in page.addresses) == len(ROWS)
+
+
+def test_stage_reports_to_all_sides(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Page, table, filter and evidence in the manifest; the same numbers and pictures in both runs of MLflow."""
+    monkeypatch.setenv("PRIVADV_WORKSPACE", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("PRIVADV_RUN", "made-up")
+    monkeypatch.setenv("PRIVADV_TRACKING_WAIT", "120")
+    made = Made(store)
+    inputs = {
+        "clips": made.clips.canonical(),
+        "filtered_clips": made.filtered.canonical(),
+        **{name: trained.canonical() for name, trained in made.stages().items()},
+        "results": [store.put(one.canonical().encode()).canonical() for one in made.results],
+    }
+    execute(
+        "report",
+        '{"resamples": 500}',
+        "code",
+        str(tmp_path / "out"),
+        inputs,
+        seed=0,
+        configuration=made.configuration,
+    )
+    report = Report.parse((tmp_path / "out").read_text(), "report")
+    assert report.filter == made.stages()["game"].degradation and report.seeds == (0,)
+    assert report.table == wording.table(summary(made)) and report.metrics["A_T"] == pytest.approx(
+        0.86, abs=0.003
+    )
+    check_page(store.get(report.page).decode(), "seed 0")
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert {run.info.run_name for run in runs} == {"report", "made-up"}
+    for run in runs:
+        check_mlflow(client, run, report)
+
+
+def check_mlflow(client: MlflowClient, run: MlflowRun, report: Report) -> None:
+    assert run.info.status == "FINISHED" and run.data.tags["synthetic"] == "true"
+    assert "| filter | 0.86 |" in run.data.tags["mlflow.note.content"]
+    metrics = run.data.metrics
+    assert report.metrics.items() <= metrics.items()
+    assert (
+        metrics["A_B/densenet-standardised-scratch"] == metrics["A_B_max"] == metrics["rows/filter_A_B_max"]
+    )
+    assert metrics["rows/planted_spatial_A_B_max"] == 1 and metrics["floors/budget_chance"] == 1 / 13
+    assert metrics["pretrain_budget/budget_0_val_accuracy"] > 0.9 and metrics["filter/psnr"] == 14.2
+    assert metrics["seconds/train_adversarial"] == 31.4 and metrics["seconds/attack_filter"] == 144
+    names = {
+        file.path for folder in ("", "figures") for file in client.list_artifacts(run.info.run_id, folder)
+    }
+    assert {
+        "report.html",
+        "figures/privacy_utility.png",
+        "figures/curves_train_adversarial.png",
+        "figures/curves_fresh_attackers.png",
+        "figures/samples_raw.png",
+        "figures/samples_down_8.png",
+    } <= names
+
+
+def test_reports_of_several_seeds_are_pooled(store: Store) -> None:
+    reports = []
+    for seed in (0, 1):
+        evidence = changed(Made(store, seed).evidence(), "filter", curves=None)
+        evidence = evidence.model_copy(update={"stages": evidence.stages[:1]})
+        reports.append(
+            Report(
+                seeds=(seed,),
+                page=Blob(sha256="0" * 64, bytes=1),
+                table="",
+                metrics={},
+                evidence=(store.put(evidence.canonical().encode()),),
+            )
+        )
+    report = pool(reports, store)
+    assert report.seeds == (0, 1) and report.filter is None and len(report.evidence) == 2
+    page = Page(store.get(report.page).decode()).text
+    assert all(said in page for said in ("seeds 0, 1", "takes and the seeds", "seed 1pretrain_degradation"))
+    with pytest.raises(PrivadvError, match="name each seed once"):
+        pool([reports[0], report], store)

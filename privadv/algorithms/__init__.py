@@ -4,7 +4,11 @@ from typing import Annotated
 
 import pydantic
 
+from privadv.algorithms.entropy import EntropyConfig
+from privadv.algorithms.grl import GRLConfig
 from privadv.algorithms.kbeam import KBeamConfig
 from privadv.algorithms.uniform import UniformConfig
 
-AnyAlgorithm = Annotated[KBeamConfig | UniformConfig, pydantic.Field(discriminator="kind")]
+AnyAlgorithm = Annotated[
+    KBeamConfig | UniformConfig | EntropyConfig | GRLConfig, pydantic.Field(discriminator="kind")
+]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from privadv.config import Section
 from privadv.models.degradation import Degradation
+from privadv.models.losses import accuracy
 
 Batch = tuple[Tensor, Tensor]
 
@@ -71,12 +72,29 @@ class Algorithm(ABC):
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Every optimizer by name, for resuming."""
 
+    @abstractmethod
+    def budget_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Those of the budget models, in order."""
+
     def memory(self) -> dict[str, Any]:
         """JSON-able state beside players and optimizers that a resumed game needs."""
         return {}
 
-    def remember(self, memory: dict[str, Any]) -> None:
+    def remember(self, memory: dict[str, Any]) -> None:  # noqa: B027  most algorithms have nothing to remember
         """Take back what :meth:`memory` gave."""
+
+
+@torch.no_grad()
+def validation_accuracy(players: Players, feeds: Feeds) -> float:
+    """The target's accuracy on the filter's output, over the validation stream."""
+    was_training = players.target.training
+    players.target.eval()
+    right, total = 0.0, 0
+    for clips, labels in feeds.validation():
+        right += accuracy(players.target(players.degradation(clips)), labels) * len(labels)
+        total += len(labels)
+    players.target.train(was_training)
+    return right / total
 
 
 @contextmanager

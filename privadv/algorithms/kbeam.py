@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen
+from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, validation_accuracy
 from privadv.models.losses import accuracy, classification_loss
 
 
@@ -55,6 +55,9 @@ class KBeam(Algorithm):
             **{f"descent_{k}": optimizer for k, optimizer in enumerate(self.descent)},
         }
 
+    def budget_optimizers(self) -> list[torch.optim.Optimizer]:
+        return list(self.descent)
+
     def memory(self) -> dict[str, Any]:
         return {"strongest": self.strongest}
 
@@ -85,7 +88,8 @@ class KBeam(Algorithm):
     def _min(self, feeds: Feeds) -> dict[str, float]:
         """All budget models descend; the strongest is the one of the lowest loss in the last step."""
         losses, rights, steps = [0.0], [0.0], 0
-        for steps in range(1, self.config.min_steps + 1):
+        while steps < self.config.min_steps:
+            steps += 1
             losses, rights = self._min_gradients(feeds)
             self.strongest = min(range(len(losses)), key=losses.__getitem__)
             if rights[self.strongest] >= self.config.budget_bar:
@@ -121,7 +125,7 @@ class KBeam(Algorithm):
     def _target(self, feeds: Feeds) -> dict[str, float]:
         """Target and filter recover the target's accuracy, until the bar is reached or validation stops improving."""
         best, since, loss = -1.0, 0, float("nan")
-        score, steps = self._validate(feeds), 0
+        score, steps = validation_accuracy(self.players, feeds), 0
         while (
             steps < self.config.target_steps
             and score < self.config.target_bar
@@ -139,20 +143,10 @@ class KBeam(Algorithm):
                 loss += part.item()
             self.recovery.step()
             steps += 1
-            score = self._validate(feeds)
+            score = validation_accuracy(self.players, feeds)
             best, since = (score, 0) if score > best else (best, since + 1)
         return {
             "target_steps": float(steps),
             "val_target_accuracy": score,
             **({"target_loss": loss} if steps else {}),
         }
-
-    @torch.no_grad()
-    def _validate(self, feeds: Feeds) -> float:
-        self.players.target.eval()
-        pairs = [
-            (accuracy(self.players.target(self.players.degradation(clips)), labels), len(labels))
-            for clips, labels in feeds.validation()
-        ]
-        self.players.target.train()
-        return sum(right * count for right, count in pairs) / sum(count for _, count in pairs)

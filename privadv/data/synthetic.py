@@ -73,7 +73,7 @@ class Video:
 def videos(config: SyntheticConfig) -> list[Video]:
     """All videos of the set, in a fixed order; the acting actor alternates with the take."""
     return [
-        Video(pair if (take + action) % 2 else pair[::-1], action, take)
+        Video(pair if (take + action) % 2 else (pair[1], pair[0]), action, take)
         for pair in PAIRS
         for action in range(len(ACTIONS))
         for take in range(1, config.takes + 1)
@@ -149,7 +149,7 @@ class Cloth:
             "checks": lambda: (np.floor(along / half) + np.floor(across / half)) % 2 == 0,
             "halves": lambda: across > 0,
         }[self.pattern]()
-        return np.where(first[..., None], np.float32(NAVY), np.float32(AMBER))
+        return np.where(first[..., None], np.array(NAVY, np.float32), np.array(AMBER, np.float32))
 
 
 # ---------------------------------------------------------------- what: motion
@@ -394,7 +394,7 @@ def _limb_coordinates(
     """Along, across and distance (T, h, w) in pixels of window pixels from the segments start-end (T, 2)."""
     axis = (end - start).astype(np.float32)
     length = np.linalg.norm(axis, axis=1)
-    axis = np.where(length[:, None] > 1e-3, axis / np.maximum(length, 1e-3)[:, None], np.float32([0, 1]))
+    axis = np.where(length[:, None] > 1e-3, axis / np.maximum(length, 1e-3)[:, None], np.array([0, 1], np.float32))
     dx = (columns - start[:, :1]).astype(np.float32)[:, None, :]
     dy = (rows - start[:, 1:]).astype(np.float32)[:, :, None]
     ax, ay = axis[:, 0, None, None], axis[:, 1, None, None]
@@ -425,7 +425,7 @@ def _paint_person(canvas: _Canvas, actor: Actor, motion: Motion) -> np.ndarray:
         sum(length * np.cos(leg[i]) for i, length in enumerate(_LEG))
         for leg in (motion.near_leg, motion.far_leg)
     ]
-    hip = np.stack([motion.x, size * np.maximum(*drop) + 0.03], axis=1)
+    hip = np.stack([motion.x, size * np.maximum(drop[0], drop[1]) + 0.03], axis=1)
     neck = _joint(hip, math.pi - motion.lean, _TRUNK * size, motion.facing)
     shoulder = hip + 0.92 * (neck - hip)
     head = _joint(neck, math.pi - 1.3 * motion.lean, (_NECK + 0.055) * size, motion.facing)

@@ -25,11 +25,27 @@ INKS = {INK: "--ink", FAINT: "--faint", OWN: "--own", BASE: "--base", PAPER: "--
 
 LINES = ("#0a6ebd", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#c2410b", "#8a9099")
 STYLE = {
-    "font.size": 9, "font.family": "DejaVu Sans", "svg.fonttype": "none", "text.color": INK, "axes.labelcolor": INK,
-    "axes.edgecolor": FAINT, "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "grid.color": FAINT, "grid.alpha": 0.25, "grid.linewidth": 0.6, "legend.frameon": False,
-    "legend.fontsize": 8, "lines.linewidth": 1.4,
+    "font.size": 9,
+    "font.family": "DejaVu Sans",
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "grid.color": FAINT,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.4,
 }
 Points = Sequence[Sequence[float]]
 
@@ -48,27 +64,46 @@ class Picture:
 def privacy_utility(summary: Summary) -> Picture:
     """A_T over A_B_max of all rows but the controls, with intervals, the floors and the front of the baselines."""
     with _figure(8.8, 5.2, "privacy_utility") as figure:
-        axes = figure.subplots()
-        rows = [row for row in summary.rows if not row.control]
-        _frame(axes, summary)
-        _front(axes, summary)
-        for row in rows:
-            _point(axes, row)
-        figure.canvas.draw()
-        _Labels(axes, rows).place()
+        _draw(figure, summary)
         return _picture(figure, "privacy_utility", "Utility over leakage")
+
+
+def _draw(figure: Figure, summary: Summary) -> None:
+    axes = figure.subplots()
+    rows = [row for row in summary.rows if not row.control]
+    _frame(axes, summary)
+    _front(axes, summary)
+    for row in rows:
+        _point(axes, row)
+    figure.draw_without_rendering()  # settles where everything lies
+    _Labels(axes, rows).place()
 
 
 def _frame(axes: Axes, summary: Summary) -> None:
     floors = summary.floors
-    axes.set(xlim=(0, 1.03), ylim=(0, 1.03), xlabel=f"A_B_max: {summary.clips.budget.name} read by the strongest attacker  "
-             "(← less leakage)", ylabel=f"A_T: {summary.clips.target.name} read  (more use →)")
+    axes.set(
+        xlim=(0, 1.03),
+        ylim=(0, 1.03),
+        xlabel=f"A_B_max: {summary.clips.budget.name} read by the strongest attacker  (← less leakage)",
+        ylabel=f"A_T: {summary.clips.target.name} read  (more use →)",
+    )
     axes.grid()
     axes.set_axisbelow(True)
     axes.axhline(floors["target_majority"], color=FAINT, lw=1, ls=":")
     axes.axvline(floors["budget_majority"], color=FAINT, lw=1, ls=":")
-    axes.text(1.02, floors["target_majority"], "blind guess", color=FAINT, ha="right", va="bottom", fontsize=8)
-    axes.text(floors["budget_majority"], 1.02, "blind guess", color=FAINT, ha="right", va="top", fontsize=8, rotation=90)
+    axes.text(
+        1.02, floors["target_majority"], "blind guess", color=FAINT, ha="right", va="bottom", fontsize=8
+    )
+    axes.text(
+        floors["budget_majority"],
+        1.02,
+        "blind guess",
+        color=FAINT,
+        ha="right",
+        va="top",
+        fontsize=8,
+        rotation=90,
+    )
 
 
 def _front(axes: Axes, summary: Summary) -> None:
@@ -99,20 +134,24 @@ class _Labels:
     def place(self) -> None:
         """Write all names; the filter's first."""
         for row in self._rows:
-            tried = [self._write(row, *offset) for offset in _offsets()]
-            best = min(tried, key=lambda text: self._cost(text.get_window_extent()))
-            for text in tried:
-                if text is not best:
-                    text.remove()
-            self._taken.append(best.get_window_extent())
-
-    def _write(self, row: Row, dx: float, dy: float) -> Any:
-        return self._axes.annotate(
-            row.name, (row.leakage.value, row.target.value), (dx, dy), textcoords="offset points",
-            color=_look(row)[0], fontsize=8.5, fontweight="bold" if row.name == "filter" else "normal", zorder=3.5,
-            bbox={"facecolor": PAPER, "alpha": 0.7, "linewidth": 0, "pad": 0.6},
-            ha="left" if dx > 0 else "right" if dx < 0 else "center",
-            va="bottom" if dy > 0 else "top" if dy < 0 else "center")
+            text = self._axes.annotate(
+                row.name,
+                (row.leakage.value, row.target.value),
+                (0, 0),
+                textcoords="offset points",
+                color=_look(row)[0],
+                fontsize=8.5,
+                fontweight="bold" if row.name == "filter" else "normal",
+                ha="center",
+                va="center",
+                zorder=3.5,
+                bbox={"facecolor": PAPER, "alpha": 0.7, "linewidth": 0, "pad": 0.6},
+            )
+            centred = text.get_window_extent()
+            moves = [_beside(centred, *place) for place in itertools.product((7, 14, 24, 36), SIDES)]
+            move = min(moves, key=lambda move: self._cost(centred.translated(*move)))
+            self._taken.append(centred.translated(*move))
+            text.xyann = np.multiply(move, 72 / self._axes.figure.dpi).tolist()
 
     def _cost(self, box: Bbox) -> float:
         """Covered area, in square pixels; leaving the axes is the worst."""
@@ -121,21 +160,26 @@ class _Labels:
 
     def _shapes(self, row: Row) -> list[Bbox]:
         x, y = row.leakage, row.target
-        return [self._box((x.value, y.value), (x.value, y.value), 7), self._box((x.low, y.value), (x.high, y.value), 2),
-                self._box((x.value, y.low), (x.value, y.high), 2)]
+        return [
+            self._box((x.value, y.value), (x.value, y.value), 7),
+            self._box((x.low, y.value), (x.high, y.value), 2),
+            self._box((x.value, y.low), (x.value, y.high), 2),
+        ]
 
     def _box(self, low: tuple[float, float], high: tuple[float, float], margin: float) -> Bbox:
         from matplotlib.transforms import Bbox
 
         corners = self._axes.transData.transform([low, high])
-        return Bbox(corners + [[-margin] * 2, [margin] * 2])
+        return Bbox(np.add(corners, [[-margin], [margin]]))
 
 
-def _offsets() -> Iterator[tuple[float, float]]:
-    """Where a name may stand, in points from its own, the nearest first."""
-    for reach in (7, 14, 22, 32):
-        for dx, dy in ((1, 0.6), (-1, 0.6), (1, -0.6), (-1, -0.6), (1, 0), (-1, 0), (0, 1), (0, -1)):
-            yield dx * reach, dy * reach
+SIDES = ((1, 0.6), (-1, 0.6), (1, -0.6), (-1, -0.6), (1, 0), (-1, 0), (0, 1), (0, -1))
+
+
+def _beside(centred: Bbox, reach: float, side: tuple[float, float]) -> tuple[float, float]:
+    """The move, in pixels, that takes a name from its point's centre to one of its sides."""
+    dx, dy = side
+    return dx * reach + np.sign(dx) * centred.width / 2, dy * reach + np.sign(dy) * centred.height / 2
 
 
 def _overlap(one: Bbox, other: Bbox) -> float:
@@ -145,17 +189,22 @@ def _overlap(one: Bbox, other: Bbox) -> float:
 
 
 def curves(name: str, title: str, charts: Mapping[str, Mapping[str, Points]]) -> Picture:
-    """Charts side by side: {chart: {line: [[step, value], ...]}}. A long line is smoothed over its faint self."""
+    """Charts, three a line: {chart: {line: [[step, value], ...]}}. A long line is smoothed over its faint self."""
     labels = {tuple(lines) for lines in charts.values()}
     longest = max(map(len, labels))
     shared = len(labels) == 1 and longest > 1
-    with _figure(3.2 * len(charts) + (2.4 if shared else 0), 2.5 + (0 if shared else 0.17 * longest), name) as figure:
-        for axes, (chart, lines) in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts.items(), strict=True):
+    columns, rows = min(3, len(charts)), -(-len(charts) // 3)
+    width, height = 3.2 * columns + 2.4 * shared, rows * (2.5 if shared else 2.5 + 0.17 * longest)
+    with _figure(width, height, name) as figure:
+        places = figure.subplots(rows, columns, squeeze=False).flat
+        for axes, (chart, lines) in zip(places, charts.items(), strict=False):
             _chart(axes, chart, lines)
-            if shared and chart == list(charts)[-1]:
-                axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
-            elif not shared and longest > 1:
+            if not shared and longest > 1:
                 axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22))
+        if shared:
+            places[len(charts) - 1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
+        for empty in places[len(charts) :]:
+            empty.remove()
         return _picture(figure, name, title)
 
 
@@ -166,7 +215,7 @@ def _chart(axes: Axes, chart: str, lines: Mapping[str, Points]) -> None:
         window = len(steps) // 30
         if window > 1:
             axes.plot(steps, values, color=color, lw=0.6, alpha=0.25)
-            steps, values = steps[window - 1:], np.convolve(values, np.ones(window) / window, "valid")
+            steps, values = steps[window - 1 :], np.convolve(values, np.ones(window) / window, "valid")
         axes.plot(steps, values, dashes, color=color, label=label, marker="." if len(steps) < 3 else "")
     axes.set(title=chart, xlabel="step")
     axes.grid()
@@ -182,7 +231,8 @@ def _figure(width: float, height: float, name: str) -> Iterator[Figure]:
     from matplotlib.figure import Figure
 
     # The salt keeps the ids of several drawings on one page apart.
-    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
+    style: Any = STYLE | {"svg.hashsalt": name}
+    with matplotlib.rc_context(style):
         figure = Figure((width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
@@ -190,9 +240,13 @@ def _figure(width: float, height: float, name: str) -> Iterator[Figure]:
 
 def _picture(figure: Figure, name: str, title: str) -> Picture:
     png, svg = io.BytesIO(), io.StringIO()
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # both are drawn as they lie now
     figure.savefig(png, format="png", dpi=150, facecolor="white")
-    figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
+    figure.savefig(
+        svg, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    )
     text = re.sub(r' (width|height)="[\d.]+pt"', "", svg.getvalue(), count=2)
     for color, variable in INKS.items():
         text = text.replace(color, f"var({variable})")
-    return Picture(name, title, png.getvalue(), text[text.index("<svg"):], float(figure.get_figwidth()))
+    return Picture(name, title, png.getvalue(), text[text.index("<svg") :], float(figure.get_figwidth()))

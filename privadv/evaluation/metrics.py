@@ -51,13 +51,18 @@ class Bootstrap:
 
     def target(self, results: Sequence[RowResult]) -> Draws:
         """A_T of a row, from its result of every seed."""
-        return self._over_seeds([self._accuracies([one.target.predictions], one.target_labels)[:, 0] for one in results])
+        return self._over_seeds(
+            [self._accuracies([one.target.predictions], one.target_labels)[:, 0] for one in results]
+        )
 
     def leakage(self, results: Sequence[RowResult]) -> Draws:
         """A_B_max of a row: which attacker is the strongest is found again inside every resample and seed."""
-        return self._over_seeds([
-            self._accuracies([reader.predictions for reader in one.attackers], one.budget_labels).max(1)
-            for one in results])
+        return self._over_seeds(
+            [
+                self._accuracies([reader.predictions for reader in one.attackers], one.budget_labels).max(1)
+                for one in results
+            ]
+        )
 
     def _accuracies(self, predictions: Sequence[Sequence[int]], labels: Sequence[int]) -> np.ndarray:
         """(1 + resamples, readers)."""
@@ -74,7 +79,9 @@ def _counts(things: int, resamples: int, rng: np.random.Generator) -> np.ndarray
     return np.vstack([np.ones(things), rng.multinomial(things, np.full(things, 1 / things), resamples)])
 
 
-def front_at(leakage: np.ndarray, points: Sequence[tuple[float | np.ndarray, float | np.ndarray]]) -> np.ndarray:
+def front_at(
+    leakage: np.ndarray, points: Sequence[tuple[float | np.ndarray, float | np.ndarray]]
+) -> np.ndarray:
     """The highest A_T that baselines reach while they leak at most ``leakage`` (any A_B_max, one a draw).
 
     ``points`` are (A_B_max, A_T), each a number or one a draw. The first is the blank clip: it shows nothing, and both

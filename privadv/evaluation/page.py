@@ -18,10 +18,14 @@ from privadv.evaluation.metrics import Estimate
 from privadv.evaluation.results import ReaderResult
 from privadv.evaluation.summary import Evidence, Row, Summary, by_attacker
 
-MISSING = "–"
+MISSING = "-"
+SYNTHETIC = """<li>The videos are synthetic: figures drawn for this purpose. The numbers say that the system works, not how well
+it would do on footage of real people.</li>"""
 
 
-def render(summary: Summary, plot: Picture, curves: Mapping[int, Sequence[Picture]], samples: Mapping[str, bytes]) -> str:
+def render(
+    summary: Summary, plot: Picture, curves: Mapping[int, Sequence[Picture]], samples: Mapping[str, bytes]
+) -> str:
     """The page. ``curves`` are pictures by seed; ``samples`` are PNG strips of test clips by row."""
     template = string.Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     return template.substitute(
@@ -33,53 +37,73 @@ def render(summary: Summary, plot: Picture, curves: Mapping[int, Sequence[Pictur
         comparison=escape(wording.comparison(summary)),
         verdict=escape(wording.verdict(summary)),
         doubt="" if summary.counts else "doubt",
-        plot=_figure(plot, caption=_legend(summary)),
+        plot=_figure(plot),
         rows=_rows(summary),
         frames=_frames(samples),
-        attackers="".join(_attackers(summary.row(name), number == 0) for number, name in enumerate(("filter", "raw"))),
+        attackers="".join(
+            _attackers(summary.row(name), number == 0) for number, name in enumerate(("filter", "raw"))
+        ),
         curves="".join(_curves(seed, pictures, len(curves) > 1) for seed, pictures in curves.items()),
         making=_making(summary),
-        meaning=_meaning(summary),
+        budget=escape(summary.clips.budget.name),
+        resampled="the test takes and the seeds" if len(curves) > 1 else "the test takes of one seed",
+        synthetic=SYNTHETIC if summary.clips.synthetic else "",
     )
 
 
 def _gauges(summary: Summary) -> str:
     raw, own, floors, clips = summary.row("raw"), summary.row("filter"), summary.floors, summary.clips
-    kept = _gauge(f"{clips.target.name} kept (A_T)", own.target, raw.target.value, floors["target_majority"], "")
-    leaked = _gauge(f"{clips.budget.name} leaked (A_B_max)", own.leakage, raw.leakage.value, floors["budget_majority"],
-                    "at least " if own.lower_bound else "")
+    kept = _gauge(
+        f"{clips.target.name} kept (A_T)", own.target, raw.target.value, floors["target_majority"], ""
+    )
+    leaked = _gauge(
+        f"{clips.budget.name} leaked (A_B_max)",
+        own.leakage,
+        raw.leakage.value,
+        floors["budget_majority"],
+        "at least " if own.lower_bound else "",
+    )
     return kept + leaked
 
 
 def _gauge(what: str, own: Estimate, raw: float, floor: float, least: str) -> str:
     """A value on the line from 0 to 1, with its interval, raw video and the blind guess."""
-    def tick(at: float, text: str, y: int) -> str:
-        anchor = "start" if at < 0.15 else "end" if at > 0.85 else "middle"
-        return (f'<line x1="{at * 400:.1f}" x2="{at * 400:.1f}" y1="20" y2="36" stroke="var(--ink)" stroke-width="2"/>'
-                f'<text x="{at * 400:.1f}" y="{y}" text-anchor="{anchor}" font-size="13" fill="var(--soft)">{text}</text>')
-
-    return (f'<div class="gauge">{escape(what)}<b>{least}{own.value:.2f} <small>[{wording.interval(own)}]</small></b>'
-            f'<svg viewBox="0 0 400 54" role="img" aria-label="{escape(what)}: {own.value:.2f}">'
-            '<rect width="400" height="8" y="24" rx="4" fill="var(--line)"/>'
-            f'<rect x="{own.low * 400:.1f}" width="{(own.high - own.low) * 400:.1f}" height="8" y="24" fill="var(--own)" opacity=".4"/>'
-            f'{tick(floor, f"blind guess {floor:.2f}", 50)}{tick(raw, f"raw video {raw:.2f}", 14)}'
-            f'<circle cx="{own.value * 400:.1f}" cy="28" r="8" fill="var(--own)"/></svg></div>')
+    low, high, at = (400 * value for value in (own.low, own.high, own.value))
+    return (
+        f'<div class="gauge">{escape(what)}<b>{least}{own.value:.2f} <small>[{wording.interval(own)}]</small></b>'
+        f'<svg viewBox="0 0 400 54" role="img" aria-label="{escape(what)}: {own.value:.2f}">'
+        '<rect width="400" height="8" y="24" rx="4" fill="var(--line)"/>'
+        f'<rect x="{low:.1f}" width="{high - low:.1f}" height="8" y="24" fill="var(--own)" opacity=".4"/>'
+        f"{_tick(raw, f'raw video {raw:.2f}', 14)}{_tick(floor, f'blind guess {floor:.2f}', 50)}"
+        f'<circle cx="{at:.1f}" cy="28" r="8" fill="var(--own)"/></svg></div>'
+    )
 
 
-def _legend(summary: Summary) -> str:
-    resampled = "takes and seeds" if len(summary.evidence) > 1 else "takes"
-    return (f"Upper left is best. Crosses: 95% bootstrap intervals over {resampled}. Dotted: a blind guess of the most frequent "
-            "class. Dashed: the front of the baselines, the best that showing each clip through one of two of them, or not at "
-            "all, by the toss of a loaded coin, could do. Raw video and planted controls are no baselines.")
+def _tick(value: float, text: str, y: int) -> str:
+    x = f"{400 * value:.1f}"
+    anchor = "start" if value < 0.15 else "end" if value > 0.85 else "middle"
+    return (
+        f'<line x1="{x}" x2="{x}" y1="20" y2="36" stroke="var(--ink)" stroke-width="2"/>'
+        f'<text x="{x}" y="{y}" text-anchor="{anchor}" font-size="13" fill="var(--soft)">{text}</text>'
+    )
 
 
 def _rows(summary: Summary) -> str:
-    head = ["row", ".A_T", ".A_T game", ".A_B_max", "converged", "strongest attacker", ".A_B_mean", ".unseen"]
+    head = [
+        "row",
+        ".A_T",
+        ".A_T game",
+        ".A_B_max",
+        "converged",
+        "strongest attacker",
+        ".A_B_mean",
+        ".max unseen",
+    ]
     body, before = [], None
     for row in summary.rows:
         group = "control" if row.control else "baseline" if row.baseline else "own"
-        marks = [*(["own"] if row.name == "filter" else []), *(["rule"] if before not in (None, group) else [])]
-        body.append((" ".join(marks), _row(summary, row)))
+        marks = f"{'own' if row.name == 'filter' else ''} {'rule' if before not in (None, group) else ''}"
+        body.append((marks.strip(), _row(summary, row)))
         before = group
     for mark, kind in (("rule", "majority"), ("", "chance")):
         floors = [f"{summary.floors[f'{player}_{kind}']:.2f}" for player in ("target", "budget")]
@@ -89,25 +113,55 @@ def _rows(summary: Summary) -> str:
 
 def _row(summary: Summary, row: Row) -> list[str]:
     game = summary.game if row.name == "filter" else None
-    strongest = dict.fromkeys(f"{escape(reader.name)} <small>{_stranger(reader)}</small>" for reader in row.strongest)
-    return [escape(row.name), _estimate(row.target), _number(game), _estimate(row.leakage),
-            f"{row.converged}/{row.attackers} <small>{wording.flags(row)}</small>", "<br>".join(strongest),
-            _number(row.mean_leakage), _number(row.unseen_leakage)]
+    strongest = dict.fromkeys(
+        f"<small>{escape(reader.name)}, {_stranger(reader)}</small>" for reader in row.strongest
+    )
+    return [
+        escape(row.name),
+        _estimate(row.target),
+        _number(game),
+        _estimate(row.leakage),
+        f"{row.converged}/{row.attackers} <small>{wording.flags(row)}</small>",
+        "<br>".join(strongest),
+        _number(row.mean_leakage),
+        _number(row.unseen_leakage),
+    ]
 
 
 def _attackers(row: Row, open_: bool) -> str:
-    head = ["attacker", "", ".test", ".validation", ".train", ".train loss", ".converged", ".steps", ".seconds"]
+    head = [
+        "attacker",
+        "",
+        ".test",
+        ".validation",
+        ".train",
+        ".train loss",
+        ".converged",
+        ".steps",
+        ".seconds",
+    ]
     body = [("", _attacker(each)) for each in by_attacker(row)]
-    return _details(f"on {row.name}: {len(body)} attackers", f'<div class="scroll">{_table(head, body)}</div>', open_)
+    return _details(
+        f"on {row.name}: {len(body)} attackers", f'<div class="scroll">{_table(head, body)}</div>', open_
+    )
 
 
 def _attacker(each: Sequence[ReaderResult]) -> list[str]:
     """One attacker's line: means over the seeds that have it."""
     first, fitted = each[0], sum(reader.converged for reader in each)
     converged = f"{fitted}/{len(each)}" if len(each) > 1 else "yes" if fitted else "no"
-    means = [f"{fmean(getattr(reader, name) for reader in each):.2f}" for name in ("accuracy", "validation", "train_accuracy", "train_loss")]
-    return [escape(first.name), _stranger(first), *means, converged,
-            str(max(reader.steps for reader in each)), f"{fmean(reader.seconds for reader in each):.0f}"]
+    means = [
+        f"{fmean(getattr(reader, name) for reader in each):.2f}"
+        for name in ("accuracy", "validation", "train_accuracy", "train_loss")
+    ]
+    return [
+        escape(first.name),
+        _stranger(first),
+        *means,
+        converged,
+        str(max(reader.steps for reader in each)),
+        f"{fmean(reader.seconds for reader in each):.0f}",
+    ]
 
 
 def _frames(samples: Mapping[str, bytes]) -> str:
@@ -120,8 +174,11 @@ def _frames(samples: Mapping[str, bytes]) -> str:
 
 
 def _strips(samples: Mapping[str, bytes]) -> str:
-    cells = (f'<figure><img alt="frames of row {escape(row)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
-             f"<figcaption>{escape(row)}</figcaption></figure>" for row, png in samples.items())
+    cells = (
+        f'<figure><img alt="frames of row {escape(row)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        f"<figcaption>{escape(row)}</figcaption></figure>"
+        for row, png in samples.items()
+    )
     return f'<div class="strips">{"".join(cells)}</div>'
 
 
@@ -133,17 +190,23 @@ def _curves(seed: int, pictures: Sequence[Picture], fold: bool) -> str:
 def _making(summary: Summary) -> str:
     first = summary.evidence[0]
     configuration = yaml.safe_dump(json.loads(first.configuration), sort_keys=False, allow_unicode=True)
-    versions = _table(["what", "version"], [("", [escape(name), escape(value)]) for name, value in first.versions.items()])
-    return (f"<p>{escape(wording.data(summary))}. {_counts(first)}</p>"
-            f"{_details('configuration', f'<pre>{escape(configuration)}</pre>')}"
-            f"{_details('versions', versions)}{_details('seconds a stage', _seconds(summary.evidence))}")
+    versions = _table(
+        ["what", "version"], [("", [escape(name), escape(value)]) for name, value in first.versions.items()]
+    )
+    return (
+        f"<p>{escape(wording.data(summary))}. {_counts(first)}</p>"
+        f"{_details('configuration', f'<pre>{escape(configuration)}</pre>')}"
+        f"{_details('versions', versions)}{_details('seconds a stage', _seconds(summary.evidence))}"
+    )
 
 
 def _counts(evidence: Evidence) -> str:
     clips, shape = evidence.clips, evidence.clips.geometry
     counts = ", ".join(f"{clips.count(split)} {split}" for split in clips.splits)
-    return (f"Clips: {counts}; {shape.frames} frames of {shape.width}x{shape.height} pixels; "
-            f"{len(clips.quarantined)} sources set aside as unreadable.")
+    return (
+        f"Clips: {counts}; {shape.frames} frames of {shape.width}x{shape.height} pixels; "
+        f"{len(clips.quarantined)} sources set aside as unreadable."
+    )
 
 
 def _seconds(runs: Sequence[Evidence]) -> str:
@@ -157,40 +220,34 @@ def _seconds(runs: Sequence[Evidence]) -> str:
 def stage_seconds(run: Evidence) -> dict[str, float]:
     """How long each stage worked when it did, as its manifest tells."""
     sets = {"extract_frames": run.clips, "render filter": run.filtered_clips}
-    rendered = {stage: clips.metrics["seconds"] for stage, clips in sets.items() if "seconds" in clips.metrics}
-    return rendered | {one.stage: one.seconds for one in run.stages} | {f"attack {one.row}": one.seconds for one in run.results}
-
-
-def _meaning(summary: Summary) -> str:
-    clips, seeds = summary.clips, len(summary.evidence)
-    points = [
-        "The protection is empirical: it holds against the attackers listed here, trained as listed here. It is no formal guarantee, and an "
-        "attacker with more data, more time or another idea may read more.",
-        f"Only the {clips.budget.name} was to be hidden. Whatever else the frames show was not measured.",
-        "Attackers learn on labelled filtered clips, as somebody would who owns such a camera or knows some of the people it films. "
-        "That is a strong attacker; a weak one reading little would prove nothing.",
-        "Baselines may be attacked by fewer attackers than the filter. That can only make them look more private than they are.",
-        (f"Intervals cover the choice of the test takes and {'of the seeds' if seeds > 1 else 'nothing else: another seed trains another filter'}."),
-    ]
-    if clips.synthetic:
-        points.insert(0, "The videos are synthetic: drawn figures made for this purpose. The numbers say that the system works, not how well it "
-                      "would do on footage of real people.")
-    return "<ul>" + "".join(f"<li>{escape(point)}</li>" for point in points) + "</ul>"
+    rendered = {
+        stage: clips.metrics["seconds"] for stage, clips in sets.items() if "seconds" in clips.metrics
+    }
+    return (
+        rendered
+        | {one.stage: one.seconds for one in run.stages}
+        | {f"attack {one.row}": one.seconds for one in run.results}
+    )
 
 
 def _table(head: Sequence[str], body: Iterable[tuple[str, Sequence[str]]]) -> str:
     """A table of HTML cells; a head that starts with a dot is a column of numbers, each line has its CSS class."""
     kinds = [' class="n"' if name.startswith(".") else "" for name in head]
-    lines = ["".join(f"<th{kind}>{escape(name.lstrip('.'))}</th>" for kind, name in zip(kinds, head, strict=True))]
-    cells = (f'<tr class="{mark}">' + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, line, strict=True)) + "</tr>"
-             for mark, line in body)
+    lines = [
+        "".join(f"<th{kind}>{escape(name.lstrip('.'))}</th>" for kind, name in zip(kinds, head, strict=True))
+    ]
+    cells = (
+        f'<tr class="{mark}">'
+        + "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, line, strict=True))
+        + "</tr>"
+        for mark, line in body
+    )
     return f"<table><thead><tr>{lines[0]}</tr></thead><tbody>{''.join(cells)}</tbody></table>"
 
 
-def _figure(picture: Picture, title: str = "", caption: str = "") -> str:
+def _figure(picture: Picture, title: str = "") -> str:
     head = f"<h3>{escape(title)}</h3>" if title else ""
-    tail = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure style="width: {6.6 * picture.width:.1f}rem">{head}{picture.svg}{tail}</figure>'
+    return f'<figure style="width: {6.6 * picture.width:.1f}rem">{head}{picture.svg}</figure>'
 
 
 def _details(name: str, content: str, open_: bool = False) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -150,8 +151,11 @@ class Summary:
     def dominating(self) -> list[str]:
         """Baselines that have both a higher A_T and a lower A_B_max than the filter."""
         own = self.row("filter")
-        return [row.name for row in self.baselines
-                if row.target.value > own.target.value and row.leakage.value < own.leakage.value]
+        return [
+            row.name
+            for row in self.baselines
+            if row.target.value > own.target.value and row.leakage.value < own.leakage.value
+        ]
 
     @property
     def counts(self) -> bool:
@@ -166,16 +170,27 @@ class Summary:
     def metrics(self) -> dict[str, float]:
         """Everything as numbers, under names that MLflow takes."""
         own = self.row("filter")
-        values = {"A_T": own.target.value, "A_B_max": own.leakage.value, "A_B_mean": own.mean_leakage,
-                  "A_T_gain": self.gain.value, "A_T_gain_low": self.gain.low, "A_T_gain_high": self.gain.high,
-                  "dominating": len(self.dominating), "leakage_counts": self.counts,
-                  **{f"floors/{name}": value for name, value in self.floors.items()}}
+        values = {
+            "A_T": own.target.value,
+            "A_B_max": own.leakage.value,
+            "A_B_mean": own.mean_leakage,
+            "A_T_gain": self.gain.value,
+            "A_T_gain_low": self.gain.low,
+            "A_T_gain_high": self.gain.high,
+            "dominating": len(self.dominating),
+            "leakage_counts": self.counts,
+            **{f"floors/{name}": value for name, value in self.floors.items()},
+        }
         if self.game is not None:
             values["A_T_game"] = self.game
         for reader in by_attacker(own):
             values[f"A_B/{plain(reader[0].name)}"] = fmean(one.accuracy for one in reader)
         for row in self.rows:
-            for name, value in (("A_T", row.target.value), ("A_B_max", row.leakage.value), ("A_B_mean", row.mean_leakage)):
+            for name, value in (
+                ("A_T", row.target.value),
+                ("A_B_max", row.leakage.value),
+                ("A_B_mean", row.mean_leakage),
+            ):
                 values[f"rows/{plain(row.name)}_{name}"] = value
         return {name: float(value) for name, value in values.items()}
 
@@ -191,7 +206,7 @@ def by_attacker(row: Row) -> list[list[ReaderResult]]:
 
 def plain(name: str) -> str:
     """A row's or reader's name as part of a metric's or file's name."""
-    return name.replace(":", "_").replace("/", "-")
+    return name.replace(":", "_").replace(" ", "_").replace("/", "-")
 
 
 def summarise(evidence: Sequence[Evidence]) -> Summary:
@@ -208,7 +223,9 @@ def summarise(evidence: Sequence[Evidence]) -> Summary:
     for name in names:
         results = tuple(one.result(name) for one in evidence)
         rows.append(Row(name, results, bootstrap.target(results), bootstrap.leakage(results)))
-    games = [one.filtered_clips.metrics["A_T_game"] for one in evidence if "A_T_game" in one.filtered_clips.metrics]
+    games = [
+        one.filtered_clips.metrics["A_T_game"] for one in evidence if "A_T_game" in one.filtered_clips.metrics
+    ]
     return Summary(tuple(evidence), tuple(rows), first.floors, fmean(games) if games else None)
 
 
@@ -223,16 +240,32 @@ def _check(evidence: Sequence[Evidence]) -> None:
     rows = sorted(one.row for one in evidence[0].results)
     first = evidence[0].results[0]
     for run in evidence:
+        if _but_seed(run) != _but_seed(evidence[0]):
+            raise PrivadvError(
+                f"report: seed {run.seed} was run with another configuration: pool runs of one"
+            )
         names = sorted(one.row for one in run.results)
         if len(set(names)) < len(names) or not {"raw", "filter"} <= set(names) or names != rows:
-            raise PrivadvError(f"report: seed {run.seed} has results of {names}: give raw, filter and each other row once, "
-                               "the same rows for every seed")
+            raise PrivadvError(
+                f"report: seed {run.seed} has results of {names}: give raw, filter and each other row once, "
+                "the same rows for every seed"
+            )
         for one in run.results:
             if _clips(one) != _clips(first):
-                raise PrivadvError(f"report: row '{one.row}' of seed {run.seed} was read on other test clips than "
-                                   f"'{first.row}': attack it again on the same extraction")
-            if not one.attackers or any(len(reader.predictions) != len(one.clip_ids) for reader in (one.target, *one.attackers)):
-                raise PrivadvError(f"report: row '{one.row}' of seed {run.seed} lacks attackers or predictions: attack it again")
+                raise PrivadvError(
+                    f"report: row '{one.row}' of seed {run.seed} was read on other test clips than "
+                    f"'{first.row}': attack it again on the same extraction"
+                )
+            if not one.attackers or any(
+                len(reader.predictions) != len(one.clip_ids) for reader in (one.target, *one.attackers)
+            ):
+                raise PrivadvError(
+                    f"report: row '{one.row}' of seed {run.seed} lacks attackers or predictions: attack it again"
+                )
+
+
+def _but_seed(run: Evidence) -> dict[str, object]:
+    return {**json.loads(run.configuration), "seed": None}
 
 
 def _clips(result: RowResult) -> tuple[tuple[object, ...], ...]:

@@ -26,8 +26,10 @@ def data(summary: Summary) -> str:
     """What the numbers were measured on."""
     clips = summary.clips
     kind = " (synthetic data)" if clips.synthetic else ""
-    return (f"{clips.dataset}{kind}: {len(clips.target.classes)} classes of {clips.target.name}, "
-            f"{len(clips.budget.classes)} of {clips.budget.name}, {clips.count('test')} test clips, {seeds(summary)}")
+    return (
+        f"{clips.dataset}{kind}: {len(clips.target.classes)} classes of {clips.target.name}, "
+        f"{len(clips.budget.classes)} of {clips.budget.name}, {clips.count('test')} test clips, {seeds(summary)}"
+    )
 
 
 def headline(summary: Summary) -> str:
@@ -35,31 +37,44 @@ def headline(summary: Summary) -> str:
     raw, own, floors, clips = summary.row("raw"), summary.row("filter"), summary.floors, summary.clips
     where = "synthetic data" if clips.synthetic else clips.dataset
     least = "at least " if own.lower_bound else ""
-    return (f"On {where}, the {clips.target.name} can be read from {percent(own.target.value)} of the filtered clips "
-            f"(raw video {percent(raw.target.value)}, blind guess {percent(floors['target_majority'])}), while the strongest of "
-            f"{own.attackers} fresh attackers reads the {clips.budget.name} from {least}{percent(own.leakage.value)} "
-            f"(raw video {percent(raw.leakage.value)}, blind guess {percent(floors['budget_majority'])}).")
+    return (
+        f"On {where}, the {clips.target.name} can be read from {percent(own.target.value)} of the filtered clips "
+        f"(raw video {percent(raw.target.value)}, blind guess {percent(floors['target_majority'])}), while the strongest of "
+        f"{own.attackers} fresh attackers reads the {clips.budget.name} from {least}{percent(own.leakage.value)} "
+        f"(raw video {percent(raw.leakage.value)}, blind guess {percent(floors['budget_majority'])})."
+    )
 
 
 def comparison(summary: Summary) -> str:
     """The filter beside the baselines."""
     better = summary.dominating
-    beaten = (f"{', '.join(better)} {'has' if len(better) == 1 else 'have'} both a higher A_T and a lower A_B_max"
-              if better else "No baseline has both a higher A_T and a lower A_B_max")
+    beaten = (
+        f"{', '.join(better)} {'has' if len(better) == 1 else 'have'} both a higher A_T and a lower A_B_max"
+        if better
+        else "No baseline has both a higher A_T and a lower A_B_max"
+    )
     gain = summary.gain
     side = "above" if gain.value >= 0 else "below"
     sure = "excludes" if gain.low > 0 or gain.high < 0 else "includes"
-    return (f"{beaten}. At its leakage the filter lies {abs(gain.value):.2f} A_T {side} the front of the baselines "
-            f"(95% interval {gain.low:+.2f} to {gain.high:+.2f}, which {sure} 0).")
+    return (
+        f"{beaten}. At its leakage the filter lies {abs(gain.value):.2f} A_T {side} the front of the baselines "
+        f"(95% interval {gain.low:+.2f} to {gain.high:+.2f}, which {sure} 0)."
+    )
 
 
 def verdict(summary: Summary) -> str:
     """Whether the leakage is evidence, and why."""
     own, found = summary.row("filter"), {row.name: row for row in summary.controls}
-    opening = "The leakage counts as evidence" if summary.counts else "The leakage does not count as evidence of privacy"
+    opening = (
+        "The leakage counts as evidence"
+        if summary.counts
+        else "The leakage does not count as evidence of privacy"
+    )
     controls = [f"{name} {_reading(found.get(name))}" for name in CONTROLS]
-    return (f"{opening}: {own.converged} of {own.attackers} attackers of the filter converged ({ENOUGH} are enough); "
-            f"of the controls, {' and '.join(controls)} (enough is {READ:.2f} on both).")
+    return (
+        f"{opening}: {own.converged} of {own.attackers} attackers of the filter converged ({ENOUGH} are enough); "
+        f"of the controls, {' and '.join(controls)} (enough is {READ:.2f} on both)."
+    )
 
 
 def _reading(control: Row | None) -> str:
@@ -97,18 +112,34 @@ def table(summary: Summary) -> str:
     lines = [f"{'row':{names}}   A_T  95%        A_B_max  95%        family  converged"]
     for row in summary.rows:
         fitted = f"{row.converged}/{row.attackers}"
-        lines.append(f"{row.name:{names}}  {row.target.value:.2f}  {interval(row.target)}  {row.leakage.value:7.2f}  "
-                     f"{interval(row.leakage)}  {strangers(row):6}  {fitted:>5} {flags(row)}".rstrip())
+        lines.append(
+            f"{row.name:{names}}  {row.target.value:.2f}  {interval(row.target)}  {row.leakage.value:7.2f}  "
+            f"{interval(row.leakage)}  {strangers(row):6}  {fitted:>5} {flags(row)}".rstrip()
+        )
     floors = summary.floors
-    lines.append(f"{'blind guess':{names}}  {floors['target_majority']:.2f}             {floors['budget_majority']:7.2f}")
+    lines.append(
+        f"{'blind guess':{names}}  {floors['target_majority']:.2f}             {floors['budget_majority']:7.2f}"
+    )
     says = [data(summary), comparison(summary), verdict(summary)]
-    return "\n".join([*textwrap.wrap(says[0], WIDTH), "", *lines, "",
-                      *(line for text in says[1:] for line in textwrap.wrap(text, WIDTH))])
+    return "\n".join(
+        [
+            *textwrap.wrap(says[0], WIDTH),
+            "",
+            *lines,
+            "",
+            *(line for text in says[1:] for line in textwrap.wrap(text, WIDTH)),
+        ]
+    )
 
 
 def note(summary: Summary) -> str:
     """MLflow's, in Markdown."""
     lines = ["| row | A_T | 95% | A_B_max | 95% | |", "|---|---|---|---|---|---|"]
-    lines += [f"| {row.name} | {row.target.value:.2f} | {interval(row.target)} | {row.leakage.value:.2f} | "
-              f"{interval(row.leakage)} | {flags(row)} |" for row in summary.rows]
-    return "\n\n".join([headline(summary), "\n".join(lines), comparison(summary), verdict(summary), data(summary)])
+    lines += [
+        f"| {row.name} | {row.target.value:.2f} | {interval(row.target)} | {row.leakage.value:.2f} | "
+        f"{interval(row.leakage)} | {flags(row)} |"
+        for row in summary.rows
+    ]
+    return "\n\n".join(
+        [headline(summary), "\n".join(lines), comparison(summary), verdict(summary), data(summary)]
+    )

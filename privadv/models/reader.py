@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet, Vgg
 Network = Annotated[
     MobileNet | Vgg | ResNet | Inception | DenseNet | R2Plus1D | C3D, pydantic.Field(discriminator="kind")
 ]
-Treatment = Literal["plain", "standardised", "adaptive"]
+Treatment = Literal["plain", "standardised", "adaptive", "temporal"]
 
 
 class ReaderSpec(Section):
@@ -24,7 +25,8 @@ class ReaderSpec(Section):
 
     ``plain`` reads the stored pixels as they are, ``standardised`` gives each clip and channel mean 0 and deviation 1,
     ``adaptive`` subtracts the mean image of the filtered training clips and divides by the deviation of every pixel, which
-    undoes any fixed pattern that a filter lays over its output.
+    undoes any fixed pattern that a filter lays over its output. ``temporal`` subtracts every pixel's mean over the clip's own
+    frames, so that only what changes is left, however faint.
     """
 
     network: Network
@@ -43,7 +45,7 @@ class Reader(nn.Module):
 
     def __init__(self, spec: ReaderSpec, classes: int) -> None:
         super().__init__()
-        self.treatment = {"plain": Plain, "standardised": Standardised, "adaptive": Adaptive}[spec.input]()
+        self.treatment = TREATMENTS[spec.input]()
         self.network = spec.network.build(classes)
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -84,6 +86,24 @@ class Adaptive(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         return (clips - self.mean) / (self.deviation + self.floor)
+
+
+class Temporal(nn.Module):
+    """What changes in a clip: each pixel less its mean over time, by the deviation of that; the floor is one grey level."""
+
+    floor = 1 / 255
+
+    def forward(self, clips: Tensor) -> Tensor:
+        change = clips - clips.mean(2, keepdim=True)
+        return change / (change.std((2, 3, 4), keepdim=True, correction=0) + self.floor)
+
+
+TREATMENTS: dict[Treatment, Callable[[], nn.Module]] = {
+    "plain": Plain,
+    "standardised": Standardised,
+    "adaptive": Adaptive,
+    "temporal": Temporal,
+}
 
 
 def pixel_statistics(frames: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -13,9 +13,8 @@ from privadv.data.manifest import SPLITS, ClipSet
 from privadv.errors import PrivadvError
 from privadv.evaluation.results import RowResult
 from privadv.evaluation.two_fold import Suite, jobs, result, row_floors, row_metrics
-from privadv.stages.pretraining import record
 from privadv.stages.stage import StageContext
-from privadv.stages.workbench import Workbench, put_curves, put_reader
+from privadv.stages.workbench import Workbench, put_curves, put_reader, record
 from privadv.training import fit_all
 
 Config = Suite

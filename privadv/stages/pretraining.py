@@ -1,23 +1,35 @@
-"""Readers learn on the clips that the pretrained filter releases: what pretrain_target and pretrain_budget share."""
+"""Readers learn before the game begins: what pretrain_target and pretrain_budget share."""
 
 from __future__ import annotations
 
 import time
+from typing import Literal
 
+from privadv.config import Section
 from privadv.data.feeds import Player
 from privadv.data.manifest import ClipSet
 from privadv.models.checkpoint import Trained
 from privadv.models.reader import ReaderSpec
 from privadv.stages.stage import StageContext
-from privadv.stages.workbench import Workbench, put_curves, put_reader
-from privadv.training import FitConfig, FitJob, Fitted, fit_all
+from privadv.stages.workbench import Workbench, put_curves, put_reader, record
+from privadv.training import FitConfig, FitJob, fit_all
+
+View = Literal["filter", "raw"]
+"""What readers are pretrained on: the clips that the pretrained filter releases, as in the seed work, or raw ones."""
+
+
+class Settings(Section):
+    """How readers are trained, and on which ``view``."""
+
+    view: View = "filter"
+    fit: FitConfig = FitConfig()
 
 
 def pretrain(
     stage: str,
     readers: dict[str, ReaderSpec],
     player: Player,
-    config: FitConfig,
+    settings: Settings,
     clips: ClipSet,
     degradation: Trained,
     seed: int,
@@ -27,12 +39,15 @@ def pretrain(
     start = time.monotonic()
     store, classes = context.store, len((clips.target if player == "target" else clips.budget).classes)
     with Workbench(context) as bench:
-        filter_ = degradation.degradation.open(store)
+        config, filter_ = settings.fit, degradation.degradation.open(store)
         train, validation = (
-            bench.filtered(bench.open(clips, split), filter_, seed).path for split in ("train", "val")
+            bench.open(clips, split)
+            if settings.view == "raw"
+            else bench.filtered(bench.open(clips, split), filter_, seed)
+            for split in ("train", "val")
         )
         jobs = [
-            FitJob(role, player, spec, classes, config, seed + number, train, validation)
+            FitJob(role, player, spec, classes, config, seed + number, train.path, validation.path)
             for number, (role, spec) in enumerate(readers.items())
         ]
         fitted = fit_all(jobs, context.workers, f"{stage}: {len(jobs)} x {config.steps} steps")
@@ -52,20 +67,3 @@ def pretrain(
         ),
         seconds=time.monotonic() - start,
     )
-
-
-def record(context: StageContext, role: str, fitted: Fitted) -> None:
-    """A reader's curves and figures as a run of its own below the stage's."""
-    with context.tracker.child(role, {}, {"role": role}) as run:
-        for name, curve in fitted.curves.items():
-            split, _, metric = name.partition("_")
-            for step, value in curve:
-                run.metrics({f"{split}/{metric}": value}, step)
-        run.metrics(
-            {
-                "val/best_accuracy": fitted.validation,
-                "train/final_accuracy": fitted.train_accuracy,
-                "seconds": fitted.seconds,
-            },
-            fitted.steps,
-        )

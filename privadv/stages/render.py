@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -86,12 +87,13 @@ def _batches(
 
 
 def _distance(raw: ClipArray, rendered: ClipArray) -> dict[str, float]:
-    """PSNR in dB of the rendered to the raw test clips."""
+    """PSNR in dB of the rendered to the raw test clips; none where they are equal."""
     errors = [
         np.mean((np.float32(a) - np.float32(b)) ** 2)
         for a, b in zip(raw.frames, rendered.frames, strict=True)
     ]
-    return {"psnr": float(10 * np.log10(255**2 / max(float(np.mean(errors)), 1e-6)))}
+    error = float(np.mean(errors))
+    return {"psnr": 10 * math.log10(255**2 / error)} if error else {}
 
 
 def _game_scores(game: Trained, rendered: ClipArray, context: StageContext) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-import re
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -27,6 +26,10 @@ from privadv.store import Blob, Store
 from privadv.tracking import Tracker
 
 PROJECT = Path(__file__).resolve().parents[2]
+KINDS = {kind: kind for kind in ("val_accuracy", "train_loss", "accuracy", "loss", "steps")} | {
+    "fool": "loss"
+}
+"""The chart of a series that has the word in its name; the first counts."""
 
 
 class Config(Section):
@@ -50,15 +53,34 @@ class Report(Section):
     filter: FilterRef | None = None
 
 
-def run(config: Config, clips: ClipSet, filtered_clips: ClipSet, degradation: Trained, target: Trained, budget: Trained,
-        game: Trained, results: tuple[RowResult, ...], seed: int, configuration: str, context: StageContext) -> Report:
+def run(
+    config: Config,
+    clips: ClipSet,
+    filtered_clips: ClipSet,
+    degradation: Trained,
+    target: Trained,
+    budget: Trained,
+    game: Trained,
+    results: tuple[RowResult, ...],
+    seed: int,
+    configuration: str,
+    context: StageContext,
+) -> Report:
     """The report of one seed; ``configuration`` is the whole run's, as JSON.
 
     Raises:
         PrivadvError: rows are missing or doubled, or were not read on the same test clips.
     """
-    evidence = Evidence(seed=seed, configuration=configuration, resamples=config.resamples, clips=clips,
-                        filtered_clips=filtered_clips, stages=(degradation, target, budget, game), results=results, versions=_versions())
+    evidence = Evidence(
+        seed=seed,
+        configuration=configuration,
+        resamples=config.resamples,
+        clips=clips,
+        filtered_clips=filtered_clips,
+        stages=(degradation, target, budget, game),
+        results=results,
+        versions=_versions(),
+    )
     summary = summarise([evidence])
     drawing = _Drawing(summary, context.store)
     report = _report(summary, drawing, context.store).model_copy(update={"filter": game.degradation})
@@ -75,15 +97,24 @@ def pool(reports: Sequence[Report], store: Store) -> Report:
     Raises:
         PrivadvError: a seed comes twice, or the reports are not of the same rows and clips.
     """
-    evidence = [Evidence.parse(store.get(blob).decode(), "the evidence of a report") for report in reports for blob in report.evidence]
+    evidence = [
+        Evidence.parse(store.get(blob).decode(), "the evidence of a report")
+        for report in reports
+        for blob in report.evidence
+    ]
     summary = summarise(evidence)
     return _report(summary, _Drawing(summary, store), store)
 
 
 def _report(summary: Summary, drawing: _Drawing, store: Store) -> Report:
     evidence = tuple(store.put(one.canonical().encode()) for one in summary.evidence)
-    return Report(seeds=tuple(one.seed for one in summary.evidence), page=store.put(drawing.page.encode()), evidence=evidence,
-                  table=wording.table(summary), metrics=summary.metrics())
+    return Report(
+        seeds=tuple(one.seed for one in summary.evidence),
+        page=store.put(drawing.page.encode()),
+        evidence=evidence,
+        table=wording.table(summary),
+        metrics=summary.metrics(),
+    )
 
 
 class _Drawing:
@@ -92,7 +123,9 @@ class _Drawing:
     def __init__(self, summary: Summary, store: Store) -> None:
         self.plot = privacy_utility(summary)
         self.curves = {one.seed: _curves(one, store) for one in summary.evidence}
-        self.samples = {row.name: store.get(row.results[0].samples) for row in summary.rows if row.results[0].samples}
+        self.samples = {
+            row.name: store.get(row.results[0].samples) for row in summary.rows if row.results[0].samples
+        }
         self.page = render(summary, self.plot, self.curves, self.samples)
 
 
@@ -106,18 +139,19 @@ def _curves(evidence: Evidence, store: Store) -> list[Picture]:
         charts = fresh.setdefault("fresh target" if reader == "target" else "fresh attackers", {})
         for chart, points in series.items():
             charts.setdefault(chart, {})[reader] = points
-    return [curves(f"curves_{name.replace(' ', '_')}", name, charts) for name, charts in (stages | fresh).items() if charts]
+    return [
+        curves(f"curves_{name.replace(' ', '_')}", name, charts)
+        for name, charts in (stages | fresh).items()
+        if charts
+    ]
 
 
 def _charts(series: dict[str, Points]) -> dict[str, dict[str, Points]]:
-    """Series of one kind share a chart, as their last words tell; what is no accuracy and no loss has its own."""
+    """Series of one kind share a chart; any other has its own."""
     charts: dict[str, dict[str, Points]] = {}
     for name, points in sorted(series.items()):
-        if match := re.fullmatch(r"(.+?)_(val_accuracy|train_loss|accuracy|loss)", name):
-            line, chart = match.groups()
-        else:
-            line, chart = name, "accuracy" if "accuracy" in name else "loss" if "fool" in name else name
-        charts.setdefault(chart, {})[line] = points
+        chart = next((chart for word, chart in KINDS.items() if word in name), name)
+        charts.setdefault(chart, {})[name.removesuffix(f"_{chart}")] = points
     return charts
 
 
@@ -131,7 +165,9 @@ def _earlier(evidence: Evidence) -> dict[str, float]:
 
 def _log(run: Tracker, summary: Summary, drawing: _Drawing, values: dict[str, float]) -> None:
     run.metrics(values)
-    run.tags({"mlflow.note.content": wording.note(summary), "synthetic": str(summary.clips.synthetic).lower()})
+    run.tags(
+        {"mlflow.note.content": wording.note(summary), "synthetic": str(summary.clips.synthetic).lower()}
+    )
     for picture in (drawing.plot, *(one for each in drawing.curves.values() for one in each)):
         run.figure(picture.name, picture.png)
     for row, png in drawing.samples.items():
@@ -144,8 +180,11 @@ def _versions() -> dict[str, str]:
     libraries = {name: _version(name) for name in ("torch", "numpy", "av", "kfp", "mlflow")}
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return {
-        "privadv": _commit() or _version("privadv"), "python": platform.python_version(), **libraries,
-        "platform": platform.platform(), "report made": made,
+        "privadv": _commit() or _version("privadv"),
+        "python": platform.python_version(),
+        **libraries,
+        "platform": platform.platform(),
+        "report made": made,
     }
 
 

@@ -73,6 +73,8 @@ def execute(
 def _execute(
     stage: str, config: str, code: str, output: Path, sources: Mapping[str, Source], values: dict[str, Value]
 ) -> str:
+    # Threads that spin while they wait take the CPU from whoever they wait for; read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     module = importlib.import_module(f"privadv.stages.{stage}")
     hints = typing.get_type_hints(module.run)
     settings: Section = module.Config.parse(config, f"configuration of {stage}")

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from privadv.algorithms import AnyAlgorithm
-from privadv.algorithms.base import Algorithm, Batch, Feeds, Players
+from privadv.algorithms.base import Algorithm, Batch, Feeds, Players, validation_accuracy
+from privadv.algorithms.restart import RestartConfig, Restarting
 from privadv.algorithms.uniform import UniformConfig
 from privadv.config import Section
 from privadv.console import progress, say
@@ -20,7 +21,6 @@ from privadv.data.feeds import ClipArray, Feed
 from privadv.data.manifest import ClipSet
 from privadv.models.checkpoint import Trained, save_weights
 from privadv.models.degradation import Release
-from privadv.models.losses import accuracy
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_filter, put_reader
 from privadv.training import Curves
@@ -29,10 +29,11 @@ from privadv.training import Curves
 class Config(Section):
     """The algorithm, the batch of the game's feeds, and how often the game is saved (``checkpoint_rounds``).
 
-    ``release`` replaces the release (gray, noise, levels) that the filter was pretrained with; null keeps it.
+    ``restart`` gives any algorithm the papers' "+". ``release`` replaces the release (gray, noise, levels) that the filter was pretrained with; null keeps it.
     """
 
     algorithm: AnyAlgorithm = UniformConfig()
+    restart: RestartConfig | None = None
     batch: int = pydantic.Field(default=16, ge=1)
     release: Release | None = None
     checkpoint_rounds: int = pydantic.Field(default=5, ge=1)
@@ -82,8 +83,11 @@ def run(
     with Workbench(context) as bench:
         validation = bench.open(clips, "val")
         feeds = GameFeeds(bench.open(clips, "train"), validation, config.batch, seed)
-        curves = _play(config, config.algorithm.build(players), feeds, context)
-        metrics = {"val_target_accuracy": _validate(players, validation)}
+        algorithm = config.algorithm.build(players)
+        if config.restart is not None:
+            algorithm = Restarting(config.restart, algorithm)
+        curves = _play(config, algorithm, feeds, context)
+        metrics = {"val_target_accuracy": validation_accuracy(players, feeds)}
     context.tracker.metrics({"val/target_accuracy": metrics["val_target_accuracy"]}, config.algorithm.rounds)
     models = {
         "degradation": put_filter(context.store, players.degradation),
@@ -176,14 +180,6 @@ def _resume(algorithm: Algorithm, feeds: GameFeeds, context: StageContext) -> tu
 
 def _modules(players: Players) -> dict[str, nn.Module]:
     return {"degradation": players.degradation, "target": players.target, "budget": players.budget}
-
-
-@torch.no_grad()
-def _validate(players: Players, validation: ClipArray) -> float:
-    """The game's target on the game's filter, on validation clips."""
-    players.target.eval()
-    logits = torch.cat([players.target(players.degradation(clips)) for clips in validation.batches()])
-    return accuracy(logits, validation.target)
 
 
 def _put(context: StageContext, spec: Any, classes: int, model: nn.Module):

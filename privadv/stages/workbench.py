@@ -20,7 +20,7 @@ from privadv.models.degradation import Degradation
 from privadv.models.reader import ReaderSpec
 from privadv.stages.stage import StageContext
 from privadv.store import Blob, Store
-from privadv.training import Curves
+from privadv.training import Curves, Fitted
 
 
 class Workbench:
@@ -79,3 +79,20 @@ def put_reader(store: Store, spec: ReaderSpec, classes: int, weights: bytes) -> 
 def put_curves(store: Store, curves: Curves | dict[str, Curves]) -> Blob:
     """Store curves as JSON {series: [[step, value], ...]}."""
     return store.put(json.dumps(curves, sort_keys=True).encode())
+
+
+def record(context: StageContext, role: str, fitted: Fitted) -> None:
+    """A reader's curves and figures as a run of its own below the stage's."""
+    with context.tracker.child(role, {}, {"role": role}) as run:
+        for name, curve in fitted.curves.items():
+            split, _, metric = name.partition("_")
+            for step, value in curve:
+                run.metrics({f"{split}/{metric}": value}, step)
+        run.metrics(
+            {
+                "val/best_accuracy": fitted.validation,
+                "train/final_accuracy": fitted.train_accuracy,
+                "seconds": fitted.seconds,
+            },
+            fitted.steps,
+        )

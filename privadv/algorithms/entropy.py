@@ -1,0 +1,127 @@
+"""The published entropy / uniform-target algorithm with an ensemble of M budget models, alternating with monitors (Wu et al.).
+
+A round: ``fool_steps`` updates of the filter on  L_T + gamma * mean of max_i KL(uniform || p_i) + lambda_t * mean |f_d(x) - x|;
+then target and filter on L_T until validation reaches ``target_bar``; then all budget models on their mean loss until their
+training accuracy reaches ``budget_bar``. Every inner loop is bounded.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pydantic
+import torch
+from torch import Tensor
+
+from privadv.algorithms.base import (
+    Algorithm,
+    AlgorithmConfig,
+    Feeds,
+    Players,
+    frozen,
+    step,
+    validation_accuracy,
+)
+from privadv.models.losses import accuracy, classification_loss, uniform_loss
+
+
+class EntropyConfig(AlgorithmConfig):
+    """``reconstruction`` is lambda_0 of lambda_t = lambda_0 * 0.9 ** (t / 10) in round t; the SBU experiment uses 0.5."""
+
+    kind: Literal["entropy"] = "entropy"
+    rounds: int = pydantic.Field(default=800, ge=1)
+    gamma: float = pydantic.Field(default=2.0, ge=0)
+    reconstruction: float = pydantic.Field(default=0.0, ge=0)
+    fool_steps: int = pydantic.Field(default=1, ge=1)
+    target_steps: int = pydantic.Field(default=10, ge=1)
+    target_bar: float = 0.85
+    budget_steps: int = pydantic.Field(default=20, ge=1)
+    budget_bar: float = 0.95
+    lr_degradation: float = pydantic.Field(default=1e-4, gt=0)
+    lr_target: float = pydantic.Field(default=1e-5, gt=0)
+    lr_budget: float = pydantic.Field(default=1e-2, gt=0)
+
+    def build(self, players: Players) -> Entropy:
+        return Entropy(self, players)
+
+
+class Entropy(Algorithm):
+    """See the module."""
+
+    def __init__(self, config: EntropyConfig, players: Players) -> None:
+        super().__init__(players)
+        self.config, self.round = config, 0
+        self.degradation = torch.optim.Adam(players.degradation.parameters(), config.lr_degradation)
+        recovering = [*players.degradation.parameters(), *players.target.parameters()]
+        self.recovery = torch.optim.Adam(recovering, config.lr_target)
+        self.budget = [torch.optim.Adam(model.parameters(), config.lr_budget) for model in players.budget]
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        budget = {f"budget_{k}": optimizer for k, optimizer in enumerate(self.budget)}
+        return {"degradation": self.degradation, "recovery": self.recovery, **budget}
+
+    def budget_optimizers(self) -> list[torch.optim.Optimizer]:
+        return list(self.budget)
+
+    def memory(self) -> dict[str, Any]:
+        return {"round": self.round}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        self.round = memory["round"]
+
+    def update(self, feeds: Feeds) -> dict[str, float]:
+        fooled = [self._fool(feeds) for _ in range(self.config.fool_steps)][-1]
+        recovered = self._recover(feeds)
+        learned = self._learn(feeds)
+        self.round += 1
+        return {**fooled, **recovered, **learned}
+
+    def _fool(self, feeds: Feeds) -> dict[str, float]:
+        """The filter alone: keep the target's task, make every budget model say nothing, stay near the picture."""
+        clips, labels = feeds.target()
+        with frozen(self.players.target, self.players.budget):
+            filtered = self.players.degradation(clips)
+            target_loss = classification_loss(self.players.target(filtered), labels)
+            private = filtered if feeds.shared else self.players.degradation(feeds.budget()[0])
+            fooled = self._fooled(private)
+            near = (filtered - clips).abs().mean() * self.config.reconstruction * 0.9 ** (self.round / 10)
+            step(target_loss + self.config.gamma * fooled + near, self.degradation)
+        return {"target_loss": target_loss.item(), "degradation_fool": fooled.item()}
+
+    def _fooled(self, filtered: Tensor) -> Tensor:
+        every = [uniform_loss(model(filtered), self.players.multi_label) for model in self.players.budget]
+        return torch.stack(every).amax(0).mean()
+
+    def _recover(self, feeds: Feeds) -> dict[str, float]:
+        steps, score = 0, validation_accuracy(self.players, feeds)
+        while steps < self.config.target_steps and score < self.config.target_bar:
+            clips, labels = feeds.target()
+            step(
+                classification_loss(self.players.target(self.players.degradation(clips)), labels),
+                self.recovery,
+            )
+            steps += 1
+            score = validation_accuracy(self.players, feeds)
+        return {"target_steps": float(steps), "val_target_accuracy": score}
+
+    def _learn(self, feeds: Feeds) -> dict[str, float]:
+        rights, losses, steps = [0.0], [torch.tensor(0.0)], 0
+        while steps < self.config.budget_steps:
+            clips, labels = feeds.budget()
+            with torch.no_grad():
+                filtered = self.players.degradation(clips)
+            every = [model(filtered) for model in self.players.budget]
+            losses = [classification_loss(logits, labels) for logits in every]
+            rights = [accuracy(logits.detach(), labels) for logits in every]
+            step(torch.stack(losses).mean(), *self.budget)
+            steps += 1
+            if min(rights) >= self.config.budget_bar:
+                break
+        each = {f"budget_{k}_accuracy": right for k, right in enumerate(rights)}
+        lowest = min(loss.item() for loss in losses)
+        return {
+            "budget_steps": float(steps),
+            "budget_loss_min": lowest,
+            "budget_accuracy_max": max(rights),
+            **each,
+        }

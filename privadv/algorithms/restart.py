@@ -1,0 +1,72 @@
+"""Restarting, the "+" of the papers: the budget models are thrown away every R rounds, so that the filter never fools old ones only."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal
+
+import pydantic
+import torch
+from torch import nn
+
+from privadv.algorithms.base import Algorithm, Feeds, step
+from privadv.config import Section
+from privadv.models.losses import classification_loss
+
+
+class RestartConfig(Section):
+    """Every ``every`` rounds all budget models begin anew, ``scratch`` or at their ``pretrained`` start, and take ``steps`` updates."""
+
+    every: int = pydantic.Field(default=100, ge=1)
+    steps: int = pydantic.Field(default=200, ge=0)
+    start: Literal["scratch", "pretrained"] = "scratch"
+
+
+class Restarting(Algorithm):
+    """Any algorithm with restarts. The Adam state of a budget model goes with it (the seed kept it)."""
+
+    def __init__(self, config: RestartConfig, inner: Algorithm) -> None:
+        super().__init__(inner.players)
+        self.config, self.inner, self.round = config, inner, 0
+        self._start = copy.deepcopy(inner.players.budget.state_dict())
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return self.inner.optimizers()
+
+    def budget_optimizers(self) -> list[torch.optim.Optimizer]:
+        return self.inner.budget_optimizers()
+
+    def memory(self) -> dict[str, Any]:
+        return {"round": self.round, "inner": self.inner.memory()}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        self.round = memory["round"]
+        self.inner.remember(memory["inner"])
+
+    def update(self, feeds: Feeds) -> dict[str, float]:
+        restarted = self.round > 0 and self.round % self.config.every == 0
+        if restarted:
+            self._restart(feeds)
+        self.round += 1
+        return {**self.inner.update(feeds), "budget_restarted": float(restarted)}
+
+    def _restart(self, feeds: Feeds) -> None:
+        if self.config.start == "pretrained":
+            self.players.budget.load_state_dict(self._start)
+        else:
+            self.players.budget.apply(_forget)
+        for optimizer in self.budget_optimizers():
+            optimizer.state.clear()
+        for _ in range(self.config.steps):
+            clips, labels = feeds.budget()
+            with torch.no_grad():
+                filtered = self.players.degradation(clips)
+            for model, optimizer in zip(self.players.budget, self.budget_optimizers(), strict=True):
+                step(classification_loss(model(filtered), labels), optimizer)
+
+
+def _forget(module: nn.Module) -> None:
+    """Fresh parameters and, for norms, fresh statistics."""
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()
