@@ -7,10 +7,13 @@ READY := .venv/.ready
 WORKSPACE := $(CURDIR)/.privadv
 
 .DEFAULT_GOAL := help
+
+include k8s/targets.mk
+
 .PHONY: help run smoke test test-full lint mlflow compile submit-pipeline lock clean clean-runs
 
 help:  ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do \
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do \
 		printf '  make %-16s %s\n' "$$name" "$$text"; done
 
 run: $(READY)  ## The whole pipeline on this machine; CONFIG=configs/demo.yaml ARGS="--seeds 0,1,2 --set attack.x=y"
@@ -23,7 +26,7 @@ test: $(READY)  ## The tests
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 test-full: $(READY)  ## The tests and the long checks
-	@$(BIN)/python -m pytest -m "full or not full" $(ARGS)
+	@$(BIN)/python -m pytest -m "not k8s" $(ARGS)
 
 lint: $(READY)  ## Style, types and the direction of imports
 	@$(BIN)/ruff check .

@@ -24,6 +24,9 @@ from privadv.models.checkpoint import load_weights, save_weights
 from privadv.models.losses import accuracy, classification_loss
 from privadv.models.reader import Adaptive, Reader, ReaderSpec, pixel_statistics
 
+FITTED = 0.1
+"""The training loss below which a reader has fitted its clips and may stop early."""
+
 Curves = dict[str, list[tuple[int, float]]]
 
 
@@ -150,7 +153,7 @@ def fit(job: FitJob, tick: Callable[[int], None] = lambda steps: None) -> Fitted
             since = 0 if score > best else since + 1
             if score >= best:
                 best, best_state = score, copy.deepcopy(reader.state_dict())
-            if job.config.patience and since >= job.config.patience and _recent(losses, 50) < 0.05:
+            if job.config.patience and since >= job.config.patience and _recent(losses, 50) < FITTED:
                 tick(job.config.steps - step)
                 break
     train_accuracy = accuracy(predict(reader, train), train.labels(job.player))

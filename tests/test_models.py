@@ -15,6 +15,7 @@ from privadv.models.degradation import TransformNet
 from privadv.models.frame import DenseNet, Inception, MobileNet, PerFrame, ResNet, Vgg
 from privadv.models.reader import (
     Adaptive,
+    Local,
     Network,
     ReaderSpec,
     Standardised,
@@ -105,6 +106,14 @@ def test_temporal_treatment_keeps_only_what_changes() -> None:
     flickering = Temporal()(still + 2 / 255 * code)
     assert torch.allclose(flickering, (flickering * code).mean() * code.expand_as(flickering), atol=1e-3)
     assert (flickering * code).mean() > 0.5
+
+
+def test_local_treatment_keeps_only_fine_detail() -> None:
+    smooth = torch.linspace(0, 1, 24).view(1, 1, 1, 1, 24).expand(1, 3, 2, 24, 24)
+    assert Local()(smooth)[..., 4:-4].abs().max() < 0.05
+    board = (torch.arange(24).view(-1, 1) + torch.arange(24)) % 2 * 2.0 - 1
+    detail = Local()(smooth * 0.1 + 2 / 255 * board)[..., 4:-4, 4:-4]
+    assert (detail * board[4:-4, 4:-4]).mean() > 0.5
 
 
 def test_c3d_has_the_paper_s_sizes() -> None:

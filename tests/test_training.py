@@ -166,6 +166,8 @@ def suite(**changes: object) -> Suite:
         ({"attackers": ATTACKERS[:3]}, "at least four attackers"),
         ({"attackers": (*ATTACKERS[:3], ATTACKERS[0])}, "twice"),
         ({"seen": ("resnet", "inception", "densenet")}, "unseen"),
+        ({"chosen": {"planted:spatial": ("resnet/plain/scratch",)}}, "choose among"),
+        ({"chosen": {"planted:spatial": ()}}, "nobody"),
         (
             {
                 "attackers": tuple(
@@ -202,6 +204,9 @@ def test_a_row_is_attacked_from_raw_weights_and_by_the_strongest_only_where_that
     assert len(down) == 3 and best.name.replace("scratch", "warm") in {one.name for one in down}
     full = jobs(twice, "filter", arrays, arrays["train"], (2, 2), warm, results[1:], 0)
     assert len(full) == 6
+    chosen = suite(chosen={"planted:spatial": ("inception/plain/warm",)})
+    planted = jobs(chosen, "planted:spatial", arrays, arrays["train"], (2, 2), warm, results[1:], 0)
+    assert [one.name for one in planted] == ["target", "inception/plain/warm"]
     by_name = {one.name: one for one in full}
     assert (
         by_name["resnet/plain/scratch"].weights is None and by_name["resnet/plain/scratch"].ease_from is None

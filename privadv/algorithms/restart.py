@@ -1,4 +1,4 @@
-"""Restarting, the "+" of the papers: the budget models are thrown away every R rounds, so that the filter never fools old ones only."""
+"""Restarting, the "+" of the papers: budget models begin anew every R rounds, so that the filter never fools old ones only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from privadv.models.losses import classification_loss
 
 
 class RestartConfig(Section):
-    """Every ``every`` rounds all budget models begin anew, ``scratch`` or at their ``pretrained`` start, and take ``steps`` updates."""
+    """Every ``every`` rounds all budget models begin anew (``start``) and take ``steps`` updates before the game goes on."""
 
     every: int = pydantic.Field(default=100, ge=1)
     steps: int = pydantic.Field(default=200, ge=0)

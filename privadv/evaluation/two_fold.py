@@ -34,7 +34,8 @@ class Suite(Section):
     """Who attacks, with how many updates, and what counts as converged.
 
     ``raw_fit`` trains on raw video, ``fit`` on every other row. ``strongest`` > 0 sends only that many attackers, the best by
-    validation on raw video, against rows not in ``full_rows``. ``seen`` names the families of the game's budget models.
+    validation on raw video, against rows not in ``full_rows``; ``chosen`` names the attackers of single rows instead: a control
+    that some of the suite read is read by the suite. ``seen`` names the families of the game's budget models.
     ``converged`` is the least accuracy on its own training clips of an attacker that counts as evidence.
     """
 
@@ -44,6 +45,7 @@ class Suite(Section):
     fit: FitConfig = FitConfig()
     seen: tuple[str, ...] = ()
     full_rows: tuple[str, ...] = ("raw", "filter", "planted:spatial", "planted:temporal")
+    chosen: dict[str, tuple[str, ...]] = {}
     strongest: int = pydantic.Field(default=0, ge=0)
     converged: float = pydantic.Field(default=0.8, gt=0, le=1)
 
@@ -56,6 +58,9 @@ class Suite(Section):
                 f"attackers {sorted(doubled)} stand twice: give each reader, input and start once"
             )
         families = {attacker.reader.family for attacker in self.attackers}
+        strangers = {name for row in self.chosen.values() for name in row} - set(names)
+        if strangers or not all(self.chosen.values()):
+            raise ValueError(f"chosen names {sorted(strangers) or 'nobody'}: choose among {', '.join(names)}")
         if len(self.attackers) < 4 or len(families) < 2:
             raise ValueError("a row needs at least four attackers of at least two families")
         if len(families - set(self.seen)) < 2:
@@ -66,6 +71,8 @@ class Suite(Section):
 
     def against(self, row: str, raw: Sequence[ReaderResult] | None) -> list[AttackerSpec]:
         """The attackers that go against ``row``, given what they reached on raw video."""
+        if row in self.chosen:
+            return [attacker for attacker in self.attackers if attacker.name in self.chosen[row]]
         if not self.strongest or row in self.full_rows or raw is None:
             return list(self.attackers)
         reached = {result.name: result.validation for result in raw}

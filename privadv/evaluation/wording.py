@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from statistics import fmean
 
 from privadv.evaluation.metrics import Estimate
 from privadv.evaluation.summary import CONTROLS, ENOUGH, READ, Row, Summary
@@ -29,7 +30,16 @@ def data(summary: Summary) -> str:
     return (
         f"{clips.dataset}{kind}: {len(clips.target.classes)} classes of {clips.target.name}, "
         f"{len(clips.budget.classes)} of {clips.budget.name}, {clips.count('test')} test clips, {seeds(summary)}"
+        f"{_colours(summary)}"
     )
+
+
+def _colours(summary: Summary) -> str:
+    """The control on the data: how far colours alone go on raw video."""
+    found = [
+        one.metrics["A_B_histogram"] for one in summary.row("raw").results if "A_B_histogram" in one.metrics
+    ]
+    return f"; a colour histogram alone tells the {summary.clips.budget.name} in {percent(fmean(found))}" if found else ""
 
 
 def headline(summary: Summary) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 import pydantic
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from privadv.config import Section
@@ -17,7 +18,7 @@ from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet, Vgg
 Network = Annotated[
     MobileNet | Vgg | ResNet | Inception | DenseNet | R2Plus1D | C3D, pydantic.Field(discriminator="kind")
 ]
-Treatment = Literal["plain", "standardised", "adaptive", "temporal"]
+Treatment = Literal["plain", "standardised", "adaptive", "temporal", "local"]
 
 
 class ReaderSpec(Section):
@@ -26,7 +27,8 @@ class ReaderSpec(Section):
     ``plain`` reads the stored pixels as they are, ``standardised`` gives each clip and channel mean 0 and deviation 1,
     ``adaptive`` subtracts the mean image of the filtered training clips and divides by the deviation of every pixel, which
     undoes any fixed pattern that a filter lays over its output. ``temporal`` subtracts every pixel's mean over the clip's own
-    frames, so that only what changes is left, however faint.
+    frames, so that only what changes is left, however faint. ``local`` subtracts every pixel's neighbourhood, so that only fine
+    detail is left, however faint.
     """
 
     network: Network
@@ -98,11 +100,24 @@ class Temporal(nn.Module):
         return change / (change.std((2, 3, 4), keepdim=True, correction=0) + self.floor)
 
 
+class Local(nn.Module):
+    """Fine detail: each pixel less the mean of the 7 x 7 around it, by the deviation of that; the floor is one grey level."""
+
+    floor, reach = 1 / 255, 3
+
+    def forward(self, clips: Tensor) -> Tensor:
+        window = (1, 2 * self.reach + 1, 2 * self.reach + 1)
+        around = F.avg_pool3d(clips, window, 1, (0, self.reach, self.reach), count_include_pad=False)
+        detail = clips - around
+        return detail / (detail.std((2, 3, 4), keepdim=True, correction=0) + self.floor)
+
+
 TREATMENTS: dict[Treatment, Callable[[], nn.Module]] = {
     "plain": Plain,
     "standardised": Standardised,
     "adaptive": Adaptive,
     "temporal": Temporal,
+    "local": Local,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,7 @@ from PIL import Image
 from privadv.data.feeds import ClipArray
 from privadv.data.manifest import SPLITS, ClipSet
 from privadv.errors import PrivadvError
+from privadv.evaluation.histogram import histogram_leakage
 from privadv.evaluation.results import RowResult
 from privadv.evaluation.two_fold import Suite, jobs, result, row_floors, row_metrics
 from privadv.stages.stage import StageContext
@@ -53,10 +55,12 @@ def run(
         target, *attackers = (result(job, fitted[job.name], test, config) for job in todo)
         sample = context.store.put(_strip(test))
         nothing = row_floors(test, classes)
+        colours = _colours(row, arrays, seed)
     for name, one in fitted.items():
         record(context, name, one)
     metrics = {
         **row_metrics(target, attackers),
+        **colours,
         **{k: v for k, v in clips.metrics.items() if k in ("psnr", "A_T_game", "A_B_game")},
     }
     context.tracker.metrics({f"test/{name}": value for name, value in metrics.items()})
@@ -82,6 +86,13 @@ def run(
         seconds=time.monotonic() - start,
         curves=put_curves(context.store, {name: one.curves for name, one in fitted.items()}),
     )
+
+
+def _colours(row: str, arrays: Mapping[str, ClipArray], seed: int) -> dict[str, float]:
+    """On raw video, what colours alone give away: a control on the data, not an attacker."""
+    if row != "raw":
+        return {}
+    return {"A_B_histogram": histogram_leakage(arrays["train"], arrays["test"], seed)}
 
 
 def _groups(array: ClipArray) -> tuple[str, ...]:

@@ -29,7 +29,8 @@ from privadv.training import Curves
 class Config(Section):
     """The algorithm, the batch of the game's feeds, and how often the game is saved (``checkpoint_rounds``).
 
-    ``restart`` gives any algorithm the papers' "+". ``release`` replaces the release (gray, noise, levels) that the filter was pretrained with; null keeps it.
+    ``restart`` gives any algorithm the papers' "+". ``release`` replaces the release (gray, noise, levels) that the filter
+    was pretrained with; null keeps it.
     """
 
     algorithm: AnyAlgorithm = UniformConfig()
