@@ -26,9 +26,9 @@ def seeds(summary: Summary) -> str:
 def data(summary: Summary) -> str:
     """What the numbers were measured on."""
     clips = summary.clips
-    kind = " (synthetic data)" if clips.synthetic else ""
+    name = "synthetic data" if clips.synthetic else clips.dataset
     return (
-        f"{clips.dataset}{kind}: {len(clips.target.classes)} classes of {clips.target.name}, "
+        f"{name}: {len(clips.target.classes)} classes of {clips.target.name}, "
         f"{len(clips.budget.classes)} of {clips.budget.name}, {clips.count('test')} test clips, {seeds(summary)}"
         f"{_colours(summary)}"
     )

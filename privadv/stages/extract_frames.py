@@ -228,7 +228,8 @@ def _root(config: Config) -> Iterator[Root]:
 
 def _generated(config: SyntheticConfig, videos: Path) -> Path:
     """The folder of the synthetic set: complete or not there, and another one for another generator."""
-    recipe = config.canonical(), Path(synthetic.__file__).read_text(), inspect.getsource(write_h264), X264
+    sources = sorted(Path(synthetic.__file__).parent.glob("*.py"))
+    recipe = config.canonical(), *(source.read_text() for source in sources), inspect.getsource(write_h264), X264
     folder = videos / hashlib.sha256(repr(recipe).encode()).hexdigest()[:32]
     if folder.is_dir():
         return folder
