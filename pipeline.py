@@ -9,6 +9,7 @@ import tempfile
 import time
 import uuid
 import warnings
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,14 @@ def publish(report: str, folder: Path) -> None:
     for what, name in (("report", "report.html"), ("filter", "filter.safetensors")):
         if name in files:
             say(f"{what}: {folder / name}")
+    show(folder / "report.html")
+
+
+def show(page: Path) -> None:
+    """Open a page where somebody sits before a screen; a browser in a terminal or a log is nobody's wish."""
+    screen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if screen and sys.stdout.isatty():
+        webbrowser.open(page.as_uri())
 
 
 def compile_pipeline(options: argparse.Namespace) -> None:
