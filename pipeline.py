@@ -111,7 +111,8 @@ def task(stage: Any, config: Any, **inputs: Any) -> Any:
 def parameters(config: RunConfig) -> dict[str, Any]:
     """The pipeline parameters that ``config`` amounts to, for a user interface to show and change."""
     baselines = [row for row in config.rows if row not in ("raw", "filter")]
-    if not baselines or not {"raw", "filter"} <= set(config.rows):
+    compared = [row for row in baselines if not row.startswith("planted:")]
+    if not compared or not {"raw", "filter"} <= set(config.rows):
         raise PrivadvError(f"rows = {list(config.rows)}: name raw, filter and a baseline, such as gray")
     sections = {f"{_name(stage)}_config": getattr(config, _name(stage)).canonical() for stage in STAGES}
     return {"seed": config.seed, "baselines": baselines, "configuration": config.canonical(), **sections}

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from privadv.config import Section
 from privadv.console import progress
 from privadv.data.feeds import ClipArray, Feed, Player
+from privadv.errors import PrivadvError
 from privadv.models.checkpoint import load_weights, save_weights
 from privadv.models.losses import accuracy, classification_loss
 from privadv.models.reader import Adaptive, Reader, ReaderSpec, pixel_statistics
@@ -68,7 +70,9 @@ class FitJob:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came of a job. ``train_accuracy`` is on the training clips as they are; ``predictions`` are logits (N, classes)."""
+    """What came of a job. ``weights`` are the best by validation, ``train_accuracy`` theirs on the training clips as they are,
+    ``predictions`` their logits (N, classes) on the test clips.
+    """
 
     name: str
     weights: bytes
@@ -91,9 +95,14 @@ def fit_all(jobs: list[FitJob], workers: int, what: str) -> dict[str, Fitted]:
         progress(what, sum(job.config.steps for job in jobs)) as bar,
     ):
         futures = [pool.submit(_fit_in_worker, job) for job in jobs]
-        for ticked in _ticks(ticks, futures):
-            bar.advance(ticked)
-        fitted = [future.result() for future in futures]
+        try:
+            for ticked in _ticks(ticks, futures):
+                bar.advance(ticked)
+            fitted = [future.result() for future in futures]
+        except BrokenProcessPool:
+            raise PrivadvError(
+                f"{what}: a worker process was killed, most likely for memory: set PRIVADV_WORKERS=1"
+            ) from None
     return {one.name: one for one in fitted}
 
 
@@ -156,8 +165,8 @@ def fit(job: FitJob, tick: Callable[[int], None] = lambda steps: None) -> Fitted
             if job.config.patience and since >= job.config.patience and _recent(losses, 50) < FITTED:
                 tick(job.config.steps - step)
                 break
-    train_accuracy = accuracy(predict(reader, train), train.labels(job.player))
     reader.load_state_dict(best_state)
+    train_accuracy = accuracy(predict(reader, train), train.labels(job.player))
     logits = predict(reader, ClipArray.open(job.test)).tolist() if job.test else []
     return Fitted(
         job.name,

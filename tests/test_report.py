@@ -20,9 +20,9 @@ from mlflow.entities import Run as MlflowRun
 from privadv.data.manifest import ClipSet, Geometry, Shard, Task
 from privadv.errors import PrivadvError
 from privadv.evaluation import figures, wording
-from privadv.evaluation.metrics import floors
 from privadv.evaluation.results import ReaderResult, RowResult
 from privadv.evaluation.summary import CONTROLS, Evidence, Summary, summarise
+from privadv.evaluation.two_fold import floors
 from privadv.models.checkpoint import FilterRef, ReaderRef, Trained
 from privadv.models.degradation import TransformNet
 from privadv.models.frame import MobileNet

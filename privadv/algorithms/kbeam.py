@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import pydantic
 import torch
 
 from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, validation_accuracy
@@ -20,14 +21,14 @@ class KBeamConfig(AlgorithmConfig):
     """Steps are updates a round, each over ``accumulate`` batches; the bars end the min and the target phase early."""
 
     kind: Literal["kbeam"] = "kbeam"
-    rounds: int = 67
-    max_steps: int = 30
-    min_steps: int = 200
-    target_steps: int = 30
-    accumulate: int = 1
+    rounds: int = pydantic.Field(default=67, ge=1)
+    max_steps: int = pydantic.Field(default=30, ge=1)
+    min_steps: int = pydantic.Field(default=200, ge=1)
+    target_steps: int = pydantic.Field(default=30, ge=1)
+    accumulate: int = pydantic.Field(default=1, ge=1)
     budget_bar: float = 0.99
     target_bar: float = 0.85
-    patience: int = 10
+    patience: int = pydantic.Field(default=10, ge=1)
     lr_max: float = 1e-4
     lr_min: float = 1e-2
     lr_target: float = 1e-5

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import pydantic
 import torch
 from torch import Tensor
 
@@ -21,12 +22,12 @@ class UniformConfig(AlgorithmConfig):
     """``gamma`` weighs privacy against the target; ``fool_steps`` and ``min_steps`` are updates a round."""
 
     kind: Literal["uniform"] = "uniform"
-    rounds: int = 44
-    gamma: float = 1.0
+    rounds: int = pydantic.Field(default=44, ge=1)
+    gamma: float = pydantic.Field(default=1.0, ge=0)
     fool: Literal["strongest", "maximum", "mean"] = "strongest"
-    fool_steps: int = 6
-    min_steps: int = 20
-    pool_batches: int = 6
+    fool_steps: int = pydantic.Field(default=6, ge=1)
+    min_steps: int = pydantic.Field(default=20, ge=1)
+    pool_batches: int = pydantic.Field(default=6, ge=1)
     lr_degradation: float = 2e-3
     lr_target: float = 1e-3
     lr_budget: float = 3e-3

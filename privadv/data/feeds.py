@@ -151,7 +151,7 @@ def open_split(store: Store, clips: ClipSet, split: str, folder: Path) -> ClipAr
 
 
 class Feed:
-    """An endless stream of shuffled batches of one or more aligned arrays; every clip once an epoch.
+    """An endless stream of shuffled batches of one or more aligned arrays; every clip at most once an epoch.
 
     Aligned arrays hold the same clips in the same order (raw and filtered); they are cut and mirrored alike.
     The stream is a function of (seed, position), so that :meth:`load_state_dict` resumes it exactly.

@@ -27,14 +27,6 @@ class Estimate(Section):
         return cls(value=float(draws[0]), low=float(low), high=float(high))
 
 
-def floors(labels: Sequence[int], classes: int) -> dict[str, float]:
-    """Accuracies of a reader that sees nothing, given the test clips' labels.
-
-    ``chance`` guesses evenly; ``majority`` always names the most frequent class of the test clips.
-    """
-    return {"chance": 1 / classes, "majority": float(np.bincount(labels).max()) / len(labels)}
-
-
 class Bootstrap:
     """Resamples of takes and of seeds, the same ones for every row, so that differences between rows are paired.
 

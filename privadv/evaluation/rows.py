@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -30,7 +31,7 @@ def parse(row: str) -> Transform:
         value = float(strength) if strength else 0.0
     except ValueError:
         value = -1.0
-    if value < 0 or (value == 0) == (name in STRENGTHS):
+    if not math.isfinite(value) or value < 0 or (value == 0) == (name in STRENGTHS):
         example = f"'{name}:8'" if name in STRENGTHS else f"'{name}'"
         raise PrivadvError(f"rows: '{row}' is no row: write {example}")
     return make(value)

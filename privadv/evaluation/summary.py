@@ -160,8 +160,8 @@ class Summary:
     @property
     def counts(self) -> bool:
         """Whether the filter's leakage is evidence: four attackers converged, or both controls were read."""
-        read = [row.name for row in self.controls if row.read]
-        return not self.row("filter").lower_bound or set(read) == set(CONTROLS)
+        read, own = {row.name for row in self.controls if row.read}, self.row("filter")
+        return own.attackers >= ENOUGH and (not own.lower_bound or read == set(CONTROLS))
 
     @property
     def _blank(self) -> tuple[float, float]:

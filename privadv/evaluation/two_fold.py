@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
@@ -58,6 +59,11 @@ class Suite(Section):
                 f"attackers {sorted(doubled)} stand twice: give each reader, input and start once"
             )
         families = {attacker.reader.family for attacker in self.attackers}
+        if not {"raw", "filter"} <= set(self.full_rows):
+            raise ValueError("full_rows must name raw and filter: both are attacked by the whole suite")
+        unplanted = [row for row in self.chosen if not row.startswith("planted:")]
+        if unplanted:
+            raise ValueError(f"chosen names {unplanted}: single attackers are for the planted controls only")
         strangers = {name for row in self.chosen.values() for name in row} - set(names)
         if strangers or not all(self.chosen.values()):
             raise ValueError(f"chosen names {sorted(strangers) or 'nobody'}: choose among {', '.join(names)}")
@@ -75,9 +81,10 @@ class Suite(Section):
             return [attacker for attacker in self.attackers if attacker.name in self.chosen[row]]
         if not self.strongest or row in self.full_rows or raw is None:
             return list(self.attackers)
-        reached = {result.name: result.validation for result in raw}
-        ranked = sorted(self.attackers, key=lambda attacker: -reached.get(_raw_name(attacker), 0.0))
-        return ranked[: self.strongest]
+        reached = {result.name: (result.validation, -result.train_loss) for result in raw}
+        different = {_raw_name(attacker): attacker for attacker in reversed(self.attackers)}
+        ranked = sorted(different, key=lambda name: reached.get(name, (0.0, 0.0)), reverse=True)
+        return [different[name] for name in ranked[: self.strongest]]
 
     def raw_attackers(self) -> list[AttackerSpec]:
         """On raw video every reader is trained once, from scratch: there is nothing to start from."""
@@ -183,10 +190,15 @@ def row_metrics(target: ReaderResult, attackers: Sequence[ReaderResult]) -> dict
     }
 
 
-def row_floors(array: ClipArray, classes: tuple[int, int]) -> dict[str, float]:
+def floors(labels: Sequence[int], classes: int) -> dict[str, float]:
     """Test accuracies of a reader that sees nothing: it guesses evenly (chance), or names the most frequent class (majority)."""
+    return {"chance": 1 / classes, "majority": Counter(labels).most_common(1)[0][1] / len(labels)}
+
+
+def row_floors(array: ClipArray, classes: tuple[int, int]) -> dict[str, float]:
+    """The floors of both tasks on a row's test clips, as ``target_chance`` ... ``budget_majority``."""
     found: dict[str, float] = {}
     for player, count in zip(("target", "budget"), classes, strict=True):
-        labels = array.labels(player)
-        found |= {f"{player}_chance": 1 / count, f"{player}_majority": labels.bincount().max().item() / len(labels)}
+        blind = floors(array.labels(player).tolist(), count)
+        found |= {f"{player}_{name}": value for name, value in blind.items()}
     return found

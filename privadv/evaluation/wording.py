@@ -39,7 +39,11 @@ def _colours(summary: Summary) -> str:
     found = [
         one.metrics["A_B_histogram"] for one in summary.row("raw").results if "A_B_histogram" in one.metrics
     ]
-    return f"; a colour histogram alone tells the {summary.clips.budget.name} in {percent(fmean(found))}" if found else ""
+    return (
+        f"; a colour histogram alone tells the {summary.clips.budget.name} in {percent(fmean(found))}"
+        if found
+        else ""
+    )
 
 
 def headline(summary: Summary) -> str:
@@ -57,11 +61,13 @@ def headline(summary: Summary) -> str:
 
 def comparison(summary: Summary) -> str:
     """The filter beside the baselines."""
-    better = summary.dominating
+    better, names = summary.dominating, [row.name for row in summary.baselines]
+    if not names:
+        return "No baseline was run: there is nothing to compare the filter with."
     beaten = (
         f"{', '.join(better)} {'has' if len(better) == 1 else 'have'} both a higher A_T and a lower A_B_max"
         if better
-        else "No baseline has both a higher A_T and a lower A_B_max"
+        else f"None of the baselines that were run ({', '.join(names)}) has both a higher A_T and a lower A_B_max"
     )
     gain = summary.gain
     side = "above" if gain.value >= 0 else "below"
@@ -75,15 +81,17 @@ def comparison(summary: Summary) -> str:
 def verdict(summary: Summary) -> str:
     """Whether the leakage is evidence, and why."""
     own, found = summary.row("filter"), {row.name: row for row in summary.controls}
-    opening = (
-        "The leakage counts as evidence"
-        if summary.counts
-        else "The leakage does not count as evidence of privacy"
-    )
+    if not summary.counts:
+        opening = "The leakage does not count as evidence of privacy"
+    elif own.lower_bound:
+        opening = "The leakage counts by the controls alone and stays a lower bound"
+    else:
+        opening = "The leakage counts as evidence"
     controls = [f"{name} {_reading(found.get(name))}" for name in CONTROLS]
     return (
         f"{opening}: {own.converged} of {own.attackers} attackers of the filter converged ({ENOUGH} are enough); "
-        f"of the controls, {' and '.join(controls)} (enough is {READ:.2f} on both)."
+        f"of the controls, {' and '.join(controls)} (enough is {READ:.2f} on both; they "
+        f"carry no noise of a filter's release)."
     )
 
 

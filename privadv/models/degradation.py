@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import pydantic
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,8 +21,8 @@ class Release(Section):
     """
 
     gray: bool = True
-    noise: float = 0.0
-    levels: int = 256
+    noise: float = pydantic.Field(default=0.0, ge=0, le=1)
+    levels: int = pydantic.Field(default=256, ge=2, le=256)
 
 
 class TransformNet(Section):
@@ -33,9 +34,9 @@ class TransformNet(Section):
     """
 
     kind: Literal["transform"] = "transform"
-    width: int = 32
-    blocks: int = 5
-    kernel: int = 9
+    width: int = pydantic.Field(default=32, ge=1)
+    blocks: int = pydantic.Field(default=5, ge=0)
+    kernel: int = pydantic.Field(default=9, ge=1)
     stride: Literal[1, 2] = 2
     skip: bool = False
     motion: bool = False

@@ -43,8 +43,8 @@ def pretrain(
         train, validation = (
             bench.open(clips, split)
             if settings.view == "raw"
-            else bench.filtered(bench.open(clips, split), filter_, seed)
-            for split in ("train", "val")
+            else bench.filtered(bench.open(clips, split), filter_, seed + number)
+            for number, split in enumerate(("train", "val"))
         )
         jobs = [
             FitJob(role, player, spec, classes, config, seed + number, train.path, validation.path)

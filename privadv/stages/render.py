@@ -57,7 +57,7 @@ def run(
             bar.advance(len(array))
             if split == "test":
                 metrics = _distance(array, rendered)
-                if game is not None:
+                if row == "filter" and game is not None:
                     metrics |= _game_scores(game, rendered, context)
     seconds = time.monotonic() - start
     context.tracker.metrics({f"test/{name}": value for name, value in metrics.items()})
@@ -77,7 +77,7 @@ def run(
 def _batches(
     row: str, array: ClipArray, game: Trained | None, seed: int, context: StageContext
 ) -> Iterator[np.ndarray]:
-    if game is not None:
+    if row == "filter" and game is not None:
         yield from filtered_batches(game.degradation.open(context.store), array.batches(), seed)
         return
     transform, start = parse(row), 0
