@@ -201,9 +201,10 @@ def win(sign: float) -> float:
     """Play the toy game with privacy weighted by ``sign``; what a fresh attacker then reads."""
     cast = players()
     noisy = nn.Sequential(cast.degradation, _Noise())
-    config = UniformConfig(
-        rounds=60, gamma=6.0 * sign, min_steps=20, lr_degradation=1e-2, lr_target=1e-2, lr_budget=1e-2
-    )
+    config = UniformConfig(rounds=60, min_steps=20, lr_degradation=1e-2, lr_target=1e-2, lr_budget=1e-2)
+    config = config.model_copy(
+        update={"gamma": 6.0 * sign}
+    )  # a copy is not validated: no user gets a negative weight
     algorithm = config.build(Players(noisy, cast.target, cast.budget))  # pyright: ignore[reportArgumentType]
     feeds = Toy()
     for _ in range(config.rounds):
