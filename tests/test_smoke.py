@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
+pytestmark = pytest.mark.timeout(1000)  # about two minutes on two idle cores
+
 PROJECT = Path(__file__).resolve().parent.parent
 STAGES = (
     "extract_frames",
@@ -43,7 +45,7 @@ def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         if not name.startswith(("PRIVADV_S3", "AWS_", "MLFLOW_"))
     }
     command = [sys.executable, "pipeline.py", "run", "--config", "configs/smoke.yaml", *arguments]
-    return subprocess.run(command, cwd=project, text=True, capture_output=True, env=kept, timeout=280)
+    return subprocess.run(command, cwd=project, text=True, capture_output=True, env=kept, timeout=900)
 
 
 def said(output: str, how: str) -> set[str]:
