@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,19 +87,8 @@ class ClipArray:
 
     def derive(self, path: Path, batches: Iterable[np.ndarray]) -> ClipArray:
         """The same clips and labels with other pixels: uint8 batches (n, T, H, W, 3) in order, written to ``path``."""
-        labels = json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))
         pixels = (frames for batch in batches for frames in batch)
-        clips = (
-            Clip(
-                id=fact[0],
-                frames=frames,
-                target=fact[1],
-                budget=fact[2],
-                source=fact[3],
-                indices=tuple(fact[4]),
-            )
-            for frames, fact in zip(pixels, labels["facts"], strict=True)
-        )
+        clips = (replace(clip, frames=frames) for frames, clip in zip(pixels, self.iterate(), strict=True))
         _, frames, height, width, _ = self.frames.shape
         return ClipArray.write(path, clips, len(self), Geometry(frames=frames, height=height, width=width))
 

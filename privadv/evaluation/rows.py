@@ -47,24 +47,23 @@ def _gray(_: float) -> Transform:
 
 def _down(factor: float) -> Transform:
     """Area-downsampled by ``factor`` and shown at the old size again, as a reader at any resolution could."""
-
-    def down(clips: Tensor, labels: Tensor) -> Tensor:
-        small = _per_frame(
-            clips, lambda frames: F.interpolate(frames, size=_smaller(frames, factor), mode="area")
-        )
-        return _per_frame(small, lambda frames: F.interpolate(frames, size=clips.shape[3:], mode="bilinear"))
-
-    return down
+    return _coarse(factor, "bilinear")
 
 
 def _pixelate(block: float) -> Transform:
-    def pixelate(clips: Tensor, labels: Tensor) -> Tensor:
-        small = _per_frame(
-            clips, lambda frames: F.interpolate(frames, size=_smaller(frames, block), mode="area")
-        )
-        return _per_frame(small, lambda frames: F.interpolate(frames, size=clips.shape[3:], mode="nearest"))
+    return _coarse(block, "nearest")
 
-    return pixelate
+
+def _coarse(factor: float, back: str) -> Transform:
+    """Area-downsampled by ``factor``, then brought to the old size by the interpolation ``back``."""
+
+    def coarse(clips: Tensor, labels: Tensor) -> Tensor:
+        small = _per_frame(
+            clips, lambda frames: F.interpolate(frames, size=_smaller(frames, factor), mode="area")
+        )
+        return _per_frame(small, lambda frames: F.interpolate(frames, size=clips.shape[3:], mode=back))
+
+    return coarse
 
 
 def _blur(sigma: float) -> Transform:

@@ -78,7 +78,7 @@ def run(
         clip_ids=test.ids,
         target_labels=tuple(test.target.tolist()),
         budget_labels=tuple(test.budget.tolist()),
-        groups=_groups(test),
+        groups=test.sources,
         floors=nothing,
         metrics=metrics,
         warm=keep,
@@ -93,11 +93,6 @@ def _colours(row: str, arrays: Mapping[str, ClipArray], seed: int) -> dict[str, 
     if row != "raw":
         return {}
     return {"A_B_histogram": histogram_leakage(arrays["train"], arrays["test"], seed)}
-
-
-def _groups(array: ClipArray) -> tuple[str, ...]:
-    """Clips of one source video are drawn together by the bootstrap."""
-    return array.sources
 
 
 def _strip(array: ClipArray, clips: int = 6, frames: int = 4) -> bytes:
