@@ -32,6 +32,7 @@ from privadv.code_version import code_version
 from privadv.config import load_yaml
 from privadv.console import say
 from privadv.errors import PrivadvError
+from privadv.evaluation.rows import is_control
 from privadv.run_config import RunConfig
 from privadv.store import Blob, Store
 from privadv.workspace import Workspace
@@ -111,7 +112,7 @@ def task(stage: Any, config: Any, **inputs: Any) -> Any:
 def parameters(config: RunConfig) -> dict[str, Any]:
     """The pipeline parameters that ``config`` amounts to, for a user interface to show and change."""
     baselines = [row for row in config.rows if row not in ("raw", "filter")]
-    compared = [row for row in baselines if not row.startswith("planted:")]
+    compared = [row for row in baselines if not is_control(row)]
     if not compared or not {"raw", "filter"} <= set(config.rows):
         raise PrivadvError(f"rows = {list(config.rows)}: name raw, filter and a baseline, such as gray")
     sections = {f"{_name(stage)}_config": getattr(config, _name(stage)).canonical() for stage in STAGES}

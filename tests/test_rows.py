@@ -23,12 +23,19 @@ ALL = [
     "framediff3",
     "planted:spatial",
     "planted:temporal",
+    "noise:0.15",
+    "noisydiff:0.15",
+    "buried:8",
 ]
+
+
+def shown(row: str, clips: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    return parse(row)(clips, LABELS, torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("row", ALL)
 def test_every_row_keeps_shape_and_range(row: str) -> None:
-    out = parse(row)(CLIPS, LABELS)
+    out = shown(row, CLIPS)
     assert out.shape == CLIPS.shape and out.min() >= 0 and out.max() <= 1
 
 
@@ -41,9 +48,9 @@ def test_no_such_row_is_one_line(row: str) -> None:
 
 
 def test_raw_gray_and_pixelate_by_hand() -> None:
-    assert torch.equal(parse("raw")(CLIPS, LABELS), CLIPS)
-    assert torch.allclose(parse("gray")(CLIPS, LABELS)[:, 1], CLIPS.mean(1))
-    block = parse("pixelate:4")(CLIPS, LABELS)[:, :, :, :4, :4]
+    assert torch.equal(shown("raw", CLIPS), CLIPS)
+    assert torch.allclose(shown("gray", CLIPS)[:, 1], CLIPS.mean(1))
+    block = shown("pixelate:4", CLIPS)[:, :, :, :4, :4]
     assert torch.allclose(
         block, CLIPS[:, :, :, :4, :4].mean((3, 4), keepdim=True).expand_as(block), atol=1e-6
     )
@@ -51,25 +58,41 @@ def test_raw_gray_and_pixelate_by_hand() -> None:
 
 def test_blur_keeps_flat_clips_and_softens_noise() -> None:
     flat = torch.full_like(CLIPS, 0.3)
-    assert torch.allclose(parse("blur:2")(flat, LABELS), flat, atol=1e-5)
-    assert parse("blur:2")(CLIPS, LABELS).var() < 0.1 * CLIPS.var()
+    assert torch.allclose(shown("blur:2", flat), flat, atol=1e-5)
+    assert shown("blur:2", CLIPS).var() < 0.1 * CLIPS.var()
 
 
 def test_frame_difference_is_signed_and_still_clips_are_middle_grey() -> None:
     still = CLIPS[:, :, :1].expand_as(CLIPS)
-    assert torch.allclose(parse("framediff")(still, LABELS), torch.full_like(CLIPS, 0.5))
+    assert torch.allclose(shown("framediff", still), torch.full_like(CLIPS, 0.5))
     rising = still * 0 + torch.arange(6).view(1, 1, 6, 1, 1) * 0.1
-    assert torch.allclose(parse("framediff")(rising, LABELS), torch.full_like(CLIPS, 0.6), atol=1e-6)
-    assert len(parse("framediff3")(CLIPS, LABELS).unique()) == 3
+    assert torch.allclose(shown("framediff", rising), torch.full_like(CLIPS, 0.6), atol=1e-6)
+    assert len(shown("framediff3", CLIPS).unique()) == 3
 
 
 def test_planted_controls_differ_by_two_grey_levels_and_by_class_alone() -> None:
     for kind in ("spatial", "temporal"):
         same = CLIPS[:1].expand_as(CLIPS)
-        out = parse(f"planted:{kind}")(same, LABELS)
-        hidden = parse("gray")(parse("down:28")(same, LABELS), LABELS)
+        out = shown(f"planted:{kind}", same)
+        hidden = shown("gray", shown("down:28", same))
         assert torch.allclose((out - hidden).abs(), torch.full_like(out, PLANT), atol=1e-4)
         signs = (out - hidden).sign()
         assert all(not torch.equal(signs[i], signs[j]) for i in range(4) for j in range(i))
-    temporal = parse("planted:temporal")(same, LABELS) - hidden
+    temporal = shown("planted:temporal", same) - hidden
     assert (temporal.std((3, 4)) < 1e-4).all()
+
+
+def test_noise_is_what_a_noisy_release_draws() -> None:
+    flat = torch.full((4, 3, 6, 24, 20), 0.5)
+    noisy = shown("noise:0.1", flat)
+    assert torch.equal(noisy[:, 0], noisy[:, 2]) and abs(noisy.std().item() - 0.1) < 0.01
+    assert torch.equal(noisy, shown("noise:0.1", flat)) and not torch.equal(noisy, shown("noise:0.1", flat, 1))
+    still = CLIPS[:, :, :1].expand_as(CLIPS)
+    assert torch.equal(shown("noisydiff:0.1", still), noisy)
+
+
+def test_a_buried_pattern_comes_out_in_the_mean_of_many_draws() -> None:
+    flat = torch.full((4, 3, 6, 24, 20), 0.5)
+    mean = torch.stack([shown("buried:16", flat, seed) for seed in range(60)]).mean((0, 3))[:, 0]
+    pattern = shown("planted:spatial", flat)[:, 0, 0] - 0.5
+    assert ((mean - 0.5).sign() == pattern.sign()).float().mean() > 0.99

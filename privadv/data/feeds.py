@@ -19,6 +19,8 @@ from privadv.errors import PrivadvError
 from privadv.store import Store
 
 Player = Literal["target", "budget"]
+BATCH = 32
+"""Clips that pass through a model together where nothing is learned."""
 
 
 @dataclass(frozen=True)
@@ -76,21 +78,39 @@ class ClipArray:
         """Chosen clips as float (n, 3, T, H, W) in [0, 1]."""
         return to_float(self.frames[index])
 
+    def sample(self, most: int) -> np.ndarray:
+        """The indices of at most ``most`` clips, evenly over the array."""
+        return np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(int))
+
     def labels(self, player: Player) -> Tensor:
         """Labels of the ``target`` or ``budget`` task."""
         return self.target if player == "target" else self.budget
 
-    def batches(self, size: int = 32) -> Iterator[Tensor]:
+    def batches(self, size: int = BATCH) -> Iterator[Tensor]:
         """One pass in order: float (n, 3, T, H, W) in [0, 1]."""
         for start in range(0, len(self), size):
             yield self.clips(slice(start, start + size))
 
-    def derive(self, path: Path, batches: Iterable[np.ndarray]) -> ClipArray:
-        """The same clips and labels with other pixels: uint8 batches (n, T, H, W, 3) in order, written to ``path``."""
+    def derive(self, path: Path, batches: Iterable[np.ndarray], draws: int = 1) -> ClipArray:
+        """The same clips and labels with other pixels: uint8 batches (n, T, H, W, 3) in order, written to ``path``.
+
+        With several ``draws`` the batches go over all clips that often, and every pass gives clips of its own.
+        """
         pixels = (frames for batch in batches for frames in batch)
-        clips = (replace(clip, frames=frames) for frames, clip in zip(pixels, self.iterate(), strict=True))
+        named = (
+            replace(clip, id=f"{clip.id}_draw{draw}") if draw else clip
+            for draw in range(draws)
+            for clip in self.iterate()
+        )
+        clips = (replace(clip, frames=frames) for frames, clip in zip(pixels, named, strict=True))
         _, frames, height, width, _ = self.frames.shape
-        return ClipArray.write(path, clips, len(self), Geometry(frames=frames, height=height, width=width))
+        geometry = Geometry(frames=frames, height=height, width=width)
+        return ClipArray.write(path, clips, draws * len(self), geometry)
+
+    def goes_with(self, other: ClipArray) -> bool:
+        """Whether these are the clips of ``other`` in its order, once or drawn several times over."""
+        draws, rest = divmod(len(self), len(other))
+        return not rest and self.ids[: len(other)] == other.ids and self.sources == other.sources * draws
 
     def iterate(self) -> Iterator[Clip]:
         """The clips with their labels, in order."""
@@ -142,12 +162,13 @@ def open_split(store: Store, clips: ClipSet, split: str, folder: Path) -> ClipAr
 class Feed:
     """An endless stream of shuffled batches of one or more aligned arrays; every clip at most once an epoch.
 
-    Aligned arrays hold the same clips in the same order (raw and filtered); they are cut and mirrored alike.
+    Aligned arrays hold the same clips in the same order (raw and filtered); they are cut and mirrored alike. The first may hold
+    them drawn several times over.
     The stream is a function of (seed, position), so that :meth:`load_state_dict` resumes it exactly.
     """
 
     def __init__(self, *arrays: ClipArray, batch: int, seed: int, shift: int = 3) -> None:
-        if any(array.ids != arrays[0].ids for array in arrays):
+        if not all(arrays[0].goes_with(array) for array in arrays):
             raise PrivadvError(
                 "feed: the arrays do not hold the same clips in the same order: render the row again"
             )
@@ -160,8 +181,8 @@ class Feed:
     def load_state_dict(self, state: dict[str, int]) -> None:
         self.position = state["position"]
 
-    def draw(self) -> tuple[list[Tensor], Tensor, Tensor]:
-        """The next batch: the clips of every array, float (n, 3, T, H, W), then target and budget labels."""
+    def draw(self, arrays: int | None = None) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The next batch: clips, float (n, 3, T, H, W), of all arrays or the first ``arrays``; target and budget labels."""
         index = self._index()
         rng = np.random.default_rng([self.seed, 1, self.position])
         self.position += 1
@@ -174,8 +195,8 @@ class Feed:
             )
         ]
         batches = [
-            to_float(np.stack([_moved(array.frames[i], *move) for i, move in zip(index, moves, strict=True)]))
-            for array in self.arrays
+            to_float(np.stack([_moved(array.frames[i % len(array)], *move) for i, move in zip(index, moves, strict=True)]))
+            for array in self.arrays[:arrays]
         ]
         return batches, self.arrays[0].target[index], self.arrays[0].budget[index]
 

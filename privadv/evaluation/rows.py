@@ -11,8 +11,20 @@ from torch import Tensor
 
 from privadv.errors import PrivadvError
 
-Transform = Callable[[Tensor, Tensor], Tensor]
-"""(clips float (N, 3, T, H, W) in [0, 1], budget labels) -> clips of the same shape and range, before 8-bit storage."""
+Transform = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+"""(clips float (N, 3, T, H, W) in [0, 1], budget labels, where noise comes from) -> clips of the same shape and range, before
+8-bit storage."""
+
+NOISY = ("noise", "noisydiff", "buried")
+"""Rows that draw noise: like a noisy filter's, their training clips are released several times."""
+
+CONTROLS = ("planted", "buried")
+"""Rows that hide everybody and then write the pair in: what the suite must read, and how faint it may be."""
+
+
+def is_control(row: str) -> bool:
+    """Whether ``row`` is no baseline but a test of the attackers."""
+    return row.partition(":")[0] in CONTROLS
 
 
 def parse(row: str) -> Transform:
@@ -38,11 +50,11 @@ def parse(row: str) -> Transform:
 
 
 def _raw(_: float) -> Transform:
-    return lambda clips, labels: clips
+    return lambda clips, labels, generator: clips
 
 
 def _gray(_: float) -> Transform:
-    return lambda clips, labels: _grey(clips).expand_as(clips)
+    return lambda clips, labels, generator: _grey(clips).expand_as(clips)
 
 
 def _down(factor: float) -> Transform:
@@ -57,7 +69,7 @@ def _pixelate(block: float) -> Transform:
 def _coarse(factor: float, back: str) -> Transform:
     """Area-downsampled by ``factor``, then brought to the old size by the interpolation ``back``."""
 
-    def coarse(clips: Tensor, labels: Tensor) -> Tensor:
+    def coarse(clips: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         small = _per_frame(
             clips, lambda frames: F.interpolate(frames, size=_smaller(frames, factor), mode="area")
         )
@@ -72,7 +84,7 @@ def _blur(sigma: float) -> Transform:
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
     weights = (weights / weights.sum()).view(1, 1, -1)
 
-    def blur(clips: Tensor, labels: Tensor) -> Tensor:
+    def blur(clips: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         def soften(frames: Tensor) -> Tensor:
             channels = frames.shape[1]
             kernel = weights.expand(channels, 1, -1)
@@ -88,7 +100,7 @@ def _blur(sigma: float) -> Transform:
 def _framediff(levels: float) -> Transform:
     """Signed difference of gray, 3x3-smoothed frames, stored around middle grey; ``levels`` 0 = plain 8 bit."""
 
-    def difference(clips: Tensor, labels: Tensor) -> Tensor:
+    def difference(clips: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         grey = _per_frame(_grey(clips), lambda frames: F.avg_pool2d(frames, 3, 1, 1, count_include_pad=False))
         change = torch.diff(grey, dim=2)
         change = torch.cat([change, change[:, :, -1:]], 2)
@@ -102,7 +114,24 @@ def _framediff(levels: float) -> Transform:
     return difference
 
 
+def _noise(deviation: float) -> Transform:
+    """Gray with a noisy filter's release and nothing else: Gaussian noise of ``deviation`` ([0, 1] units) a pixel and frame."""
+    return lambda clips, labels, generator: _noisy(_grey(clips), deviation, generator).expand_as(clips)
+
+
+def _noisydiff(deviation: float) -> Transform:
+    """The frame difference under that noise: what a noisy filter competes with that nobody had to train."""
+    difference = _framediff(0)
+
+    def noisy(clips: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        change = _grey(difference(clips, labels, generator))
+        return _noisy(change, deviation, generator).expand_as(clips)
+
+    return noisy
+
+
 PLANT = 2 / 255
+BURIED = 0.15
 
 
 def _planted(kind: str) -> Transform:
@@ -115,12 +144,25 @@ def _planted(kind: str) -> Transform:
         raise PrivadvError(f"rows: 'planted:{kind}' is no row: write 'planted:spatial' or 'planted:temporal'")
     hidden = _down(28)
 
-    def plant(clips: Tensor, labels: Tensor) -> Tensor:
-        base = _grey(hidden(clips, labels))
+    def plant(clips: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        base = _grey(hidden(clips, labels, generator))
         signs = _spatial_signs(base) if kind == "spatial" else _temporal_signs(base)
         return (base + PLANT * signs[labels % len(signs)]).clamp(0, 1).expand_as(clips)
 
     return plant
+
+
+def _buried(levels: float) -> Transform:
+    """How faint is too faint under a noisy release: the spatial pattern at +-``levels`` grey levels below noise of 0.15."""
+    hidden = _down(28)
+
+    def bury(clips: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        base = _grey(hidden(clips, labels, generator))
+        signs = _spatial_signs(base)
+        marked = base + levels / 255 * signs[labels % len(signs)]
+        return _noisy(marked, BURIED, generator).expand_as(clips)
+
+    return bury
 
 
 def _spatial_signs(base: Tensor) -> Tensor:
@@ -152,13 +194,20 @@ ROWS: dict[str, Callable[..., Transform]] = {
     "pixelate": _pixelate,
     "framediff": _framediff,
     "framediff3": lambda _: _framediff(3),
+    "noise": _noise,
+    "noisydiff": _noisydiff,
+    "buried": _buried,
     "planted": _planted,
 }
-STRENGTHS = ("down", "blur", "pixelate")
+STRENGTHS = ("down", "blur", "pixelate", *NOISY)
 
 
 def _grey(clips: Tensor) -> Tensor:
     return clips.mean(1, keepdim=True)
+
+
+def _noisy(clips: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
+    return (clips + deviation * torch.randn(clips.shape, generator=generator)).clamp(0, 1)
 
 
 def _smaller(frames: Tensor, factor: float) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from privadv.data.manifest import ClipSet
 from privadv.errors import PrivadvError
 from privadv.evaluation.metrics import Bootstrap, Draws, Estimate, front_at
 from privadv.evaluation.results import ReaderResult, RowResult
+from privadv.evaluation.rows import is_control
 from privadv.models.checkpoint import Trained
 
 CONTROLS = ("planted:spatial", "planted:temporal")
@@ -94,7 +95,7 @@ class Row:
     @property
     def control(self) -> bool:
         """A planted filter: it must be read, and is compared with nothing."""
-        return self.name in CONTROLS
+        return is_control(self.name)
 
     @property
     def baseline(self) -> bool:
@@ -161,7 +162,7 @@ class Summary:
     def counts(self) -> bool:
         """Whether the filter's leakage is evidence: four attackers converged, or both controls were read."""
         read, own = {row.name for row in self.controls if row.read}, self.row("filter")
-        return own.attackers >= ENOUGH and (not own.lower_bound or read == set(CONTROLS))
+        return own.attackers >= ENOUGH and (not own.lower_bound or set(CONTROLS) <= read)
 
     @property
     def _blank(self) -> tuple[float, float]:
@@ -230,7 +231,7 @@ def summarise(evidence: Sequence[Evidence]) -> Summary:
 
 
 def _place(row: str) -> int:
-    return {"raw": 0, "filter": 1, **dict.fromkeys(CONTROLS, 3)}.get(row, 2)
+    return 3 if is_control(row) else {"raw": 0, "filter": 1}.get(row, 2)
 
 
 def _check(evidence: Sequence[Evidence]) -> None:

@@ -13,6 +13,7 @@ from privadv.config import Section
 from privadv.data.feeds import ClipArray
 from privadv.errors import PrivadvError
 from privadv.evaluation.results import ReaderResult
+from privadv.evaluation.rows import is_control
 from privadv.models.reader import ReaderSpec
 from privadv.training import FitConfig, FitJob, Fitted
 
@@ -61,9 +62,9 @@ class Suite(Section):
         families = {attacker.reader.family for attacker in self.attackers}
         if not {"raw", "filter"} <= set(self.full_rows):
             raise ValueError("full_rows must name raw and filter: both are attacked by the whole suite")
-        unplanted = [row for row in self.chosen if not row.startswith("planted:")]
+        unplanted = [row for row in self.chosen if not is_control(row)]
         if unplanted:
-            raise ValueError(f"chosen names {unplanted}: single attackers are for the planted controls only")
+            raise ValueError(f"chosen names {unplanted}: single attackers are for the controls only")
         strangers = {name for row in self.chosen.values() for name in row} - set(names)
         if strangers or not all(self.chosen.values()):
             raise ValueError(f"chosen names {sorted(strangers) or 'nobody'}: choose among {', '.join(names)}")

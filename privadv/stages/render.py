@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterator
 
 import numpy as np
+import pydantic
 import torch
 
 from privadv.config import Section
 from privadv.console import progress
-from privadv.data.feeds import ClipArray, to_uint8
+from privadv.data.feeds import BATCH, ClipArray, to_uint8
 from privadv.data.manifest import SPLITS, ClipSet
 from privadv.data.shards import write_shards
 from privadv.errors import PrivadvError
-from privadv.evaluation.rows import parse
+from privadv.evaluation.rows import NOISY, parse
 from privadv.models.checkpoint import Trained
 from privadv.models.losses import accuracy
 from privadv.stages.stage import StageContext
@@ -24,9 +26,12 @@ from privadv.training import predict
 
 
 class Config(Section):
-    """``shard_megabytes``: about how large a shard of rendered clips gets."""
+    """``draws``: how often training clips are released where the release draws noise; attackers learn from all of them, as
+    one who holds the filter could. ``shard_megabytes``: about how large a shard of rendered clips gets.
+    """
 
-    shard_megabytes: int = 64
+    draws: int = pydantic.Field(default=4, ge=1)
+    shard_megabytes: int = pydantic.Field(default=64, ge=1)
 
 
 def run(
@@ -49,8 +54,9 @@ def run(
     ):
         for number, split in enumerate(SPLITS):
             array = bench.open(clips, split)
-            batches = _batches(row, array, game, seed + number, context)
-            rendered = array.derive(bench.folder / f"{split}-{row.replace(':', '-')}.u8", batches)
+            draws = config.draws if split == "train" and _noisy(row, game) else 1
+            passes = _released(row, array, game, seed + number, context, draws)
+            rendered = array.derive(bench.folder / f"{split}-{row.replace(':', '-')}.u8", passes, draws)
             splits[split] = write_shards(
                 context.store, rendered.iterate(), "raw", config.shard_megabytes << 20
             )
@@ -74,16 +80,25 @@ def run(
     )
 
 
-def _batches(
-    row: str, array: ClipArray, game: Trained | None, seed: int, context: StageContext
-) -> Iterator[np.ndarray]:
+def _noisy(row: str, game: Trained | None) -> bool:
+    """Whether two releases of one clip differ."""
     if row == "filter" and game is not None:
-        yield from filtered_batches(game.degradation.open(context.store), array.batches(), seed)
+        return game.degradation.spec.release.noise > 0
+    return row.partition(":")[0] in NOISY
+
+
+def _released(
+    row: str, array: ClipArray, game: Trained | None, seed: int, context: StageContext, draws: int
+) -> Iterator[np.ndarray]:
+    """What the row stores of all clips, ``draws`` times over."""
+    if row == "filter" and game is not None:
+        batches = itertools.chain.from_iterable(array.batches() for _ in range(draws))
+        yield from filtered_batches(game.degradation.open(context.store), batches, seed)
         return
-    transform, start = parse(row), 0
-    for clips in array.batches():
-        yield to_uint8(transform(clips, array.budget[start : start + len(clips)]))
-        start += len(clips)
+    transform, generator = parse(row), torch.Generator().manual_seed(seed)
+    for _ in range(draws):
+        for clips, labels in zip(array.batches(), array.budget.split(BATCH), strict=True):
+            yield to_uint8(transform(clips, labels, generator))
 
 
 def _distance(raw: ClipArray, rendered: ClipArray) -> dict[str, float]:
