@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
 from queue import Empty
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import pydantic
@@ -58,7 +58,8 @@ class FitConfig(Section):
 class FitJob:
     """One reader to train, small enough to send to another process: arrays by path, weights as safetensors bytes.
 
-    ``ease_from``: the raw clips of ``train``, for the raw-to-filtered curriculum. ``test``: predicted once, at the end.
+    ``ease_from``: the raw clips of ``train``, for the raw-to-filtered curriculum; with ``mixed`` half of every batch stays raw to
+    the end instead. ``test``: predicted once, at the end.
     """
 
     name: str
@@ -72,12 +73,27 @@ class FitJob:
     ease_from: Path | None = None
     test: Path | None = None
     weights: bytes | None = None
+    mixed: bool = False
+
+    def fit(self, tick: Callable[[int], None]) -> Fitted:
+        """Train the reader in this process."""
+        return fit(self, tick)
+
+
+class Job(Protocol):
+    """What :func:`fit_all` can do in a worker process: a picklable thing that gives a reader's result."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def config(self) -> FitConfig: ...
+    def fit(self, tick: Callable[[int], None]) -> Fitted: ...
 
 
 @dataclass(frozen=True)
 class Fitted:
     """What came of a job. ``weights`` are the best by validation, ``train_accuracy`` theirs on the training clips as they are,
-    ``predictions`` their logits (N, classes) on the test clips.
+    ``predictions`` their logits (N, classes) on the test clips, ``metrics`` what else was measured on them.
     """
 
     name: str
@@ -89,9 +105,10 @@ class Fitted:
     train_accuracy: float
     predictions: list[list[float]] = field(default_factory=list)
     curves: Curves = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
-def fit_all(jobs: list[FitJob], workers: int, what: str) -> dict[str, Fitted]:
+def fit_all(jobs: Sequence[Job], workers: int, what: str) -> dict[str, Fitted]:
     """Train every job, ``workers`` at a time, one thread each; results by name in the jobs' order."""
     context = get_context("spawn")
     ticks: Queue[int] = context.Queue()
@@ -135,15 +152,15 @@ def _start_worker(ticks: Queue[int], threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _fit_in_worker(job: FitJob) -> Fitted:
-    return fit(job, tick=_tick)
+def _fit_in_worker(job: Job) -> Fitted:
+    return job.fit(_tick)
 
 
 def fit(job: FitJob, tick: Callable[[int], None] = lambda steps: None) -> Fitted:
     """Train one reader in this process; a function of the job alone."""
     start = time.monotonic()
     torch.manual_seed(job.seed)
-    reader = build_reader(job)
+    reader = read_with(job.spec, job.classes, job.weights, job.name)
     train, validation = ClipArray.open(job.train), ClipArray.open(job.validation)
     course = _Course(job, train)
     optimizer = torch.optim.AdamW(reader.parameters(), job.config.lr, weight_decay=job.config.weight_decay)
@@ -154,7 +171,7 @@ def fit(job: FitJob, tick: Callable[[int], None] = lambda steps: None) -> Fitted
     reader.train()
     for step in range(1, job.config.steps + 1):
         clips, labels, eased = course.draw(reader, step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=job.config.precision == "bfloat16"):
+        with precise(job.config):
             logits = reader(clips)
         loss = classification_loss(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)
@@ -196,7 +213,7 @@ class _Course:
     def __init__(self, job: FitJob, train: ClipArray) -> None:
         self.job, raw = job, ClipArray.open(job.ease_from) if job.ease_from else None
         self.feed = Feed(train, *([raw] if raw else []), batch=job.config.batch, seed=job.seed)
-        self.ease_steps = round(job.config.ease * job.config.steps) if raw else 0
+        self.ease_steps = round(job.config.ease * job.config.steps) if raw and not job.mixed else 0
         self.statistics = None
         if job.spec.input == "adaptive":
             own = pixel_statistics(train.frames)
@@ -205,8 +222,13 @@ class _Course:
     def draw(self, reader: Reader, step: int) -> tuple[Tensor, Tensor, bool]:
         """Clips, labels, and whether the clips are wholly the row's."""
         share = min(1.0, step / self.ease_steps) if self.ease_steps else 1.0
-        batches, target, budget = self.feed.draw(1 if share == 1 else 2)
-        clips = batches[0] if share == 1 else share * batches[0] + (1 - share) * batches[1]
+        batches, target, budget = self.feed.draw(None if self.job.mixed or share < 1 else 1)
+        clips = batches[0]
+        if self.job.mixed:
+            clips = torch.cat([batches[1][::2], batches[0][1::2]])
+            target, budget = (torch.cat([labels[::2], labels[1::2]]) for labels in (target, budget))
+        elif share < 1:
+            clips = share * batches[0] + (1 - share) * batches[1]
         if self.statistics and isinstance(reader.treatment, Adaptive):
             (mean, deviation), (raw_mean, raw_deviation) = self.statistics
             reader.treatment.adapt(
@@ -215,12 +237,17 @@ class _Course:
         return clips, target if self.job.player == "target" else budget, share == 1
 
 
-def build_reader(job: FitJob) -> Reader:
-    """The job's reader with its starting weights."""
-    reader = job.spec.build(job.classes)
-    if job.weights is not None:
-        load_weights(reader, job.weights, job.name)
+def read_with(spec: ReaderSpec, classes: int, weights: bytes | None, where: str = "reader") -> Reader:
+    """A reader with its starting ``weights``, fresh ones where there are none; ``where`` names it in the error."""
+    reader = spec.build(classes)
+    if weights is not None:
+        load_weights(reader, weights, where)
     return reader
+
+
+def precise(config: FitConfig) -> torch.autocast:
+    """Where a network's forward pass in ``config.precision`` belongs."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
 @torch.no_grad()

@@ -200,12 +200,12 @@ def test_a_row_is_attacked_from_raw_weights_and_by_the_strongest_only_where_that
     results = [result(one, fitted[one.name], arrays["test"], twice) for one in raw_jobs]
     best = sorted(results[1:], key=lambda r: -r.validation)[0]
     warm = {name: one.weights for name, one in fitted.items()}
-    down = jobs(twice, "down:8", arrays, arrays["train"], (2, 2), warm, results[1:], 0)
+    down = jobs(twice, "down:8", arrays, arrays, (2, 2), warm, results[1:], 0)
     assert len(down) == 3 and best.name.replace("scratch", "warm") in {one.name for one in down}
-    full = jobs(twice, "filter", arrays, arrays["train"], (2, 2), warm, results[1:], 0)
+    full = jobs(twice, "filter", arrays, arrays, (2, 2), warm, results[1:], 0)
     assert len(full) == 6
     chosen = suite(chosen={"planted:spatial": ("inception/plain/warm",)})
-    planted = jobs(chosen, "planted:spatial", arrays, arrays["train"], (2, 2), warm, results[1:], 0)
+    planted = jobs(chosen, "planted:spatial", arrays, arrays, (2, 2), warm, results[1:], 0)
     assert [one.name for one in planted] == ["target", "inception/plain/warm"]
     by_name = {one.name: one for one in full}
     assert (
@@ -232,6 +232,54 @@ def test_the_maximum_is_over_all_attackers_and_unseen_ones_stand_beside_it(tmp_p
         "A_B_max_unseen": 0.7,
     }
     assert [one.seen for one in attackers] == [True, False, False, False]
+
+
+def test_a_release_drawn_several_times_goes_with_its_raw_clips(tmp_path: Path) -> None:
+    raw = array(tmp_path, 16, 1)
+    passes = [np.asarray(raw.frames), np.asarray(raw.frames) // 2]
+    drawn = raw.derive(tmp_path / "drawn.u8", iter(passes), draws=2)
+    assert len(drawn) == 32 and len(set(drawn.ids)) == 32 and drawn.ids[:16] == raw.ids
+    assert drawn.goes_with(raw) and not raw.goes_with(drawn)
+    feed = Feed(drawn, raw, batch=8, seed=0, shift=0)
+    ratios = set()
+    for _ in range(4):
+        (seen, original), _, _ = feed.draw()
+        ratios |= {round(float(a.mean() / b.mean()), 1) for a, b in zip(seen, original, strict=True)}
+    assert ratios == {0.5, 1.0}
+
+
+def test_a_fit_in_half_precision_learns_the_same(tmp_path: Path) -> None:
+    config = FitConfig(steps=60, every=20, lr=0.01, precision="bfloat16")
+    half = fit(job(tmp_path, config=config))
+    assert half.validation > 0.9 and half.weights != fit(job(tmp_path)).weights
+
+
+def tinted(folder: Path, seed: int, count: int) -> tuple[ClipArray, ClipArray]:
+    """Raw clips, and the same in negative: a filter that can be undone."""
+    raw = array(folder, count, seed)
+    return raw, raw.derive(folder / f"negative{seed}.u8", iter([255 - np.asarray(raw.frames)]))
+
+
+def test_attackers_that_invert_mix_or_compare_read_a_negative(tmp_path: Path) -> None:
+    pairs = {split: tinted(tmp_path, seed, 48) for seed, split in enumerate(("train", "val", "test"), start=1)}
+    raw, stored = ({split: pair[i] for split, pair in pairs.items()} for i in (0, 1))
+    reader = ReaderSpec(network=ResNet(width=8))
+    extra = [AttackerSpec(reader=reader, start=start) for start in ("mixed", "reconstruction", "nearest")]
+    config = FitConfig(steps=120, every=40, lr=0.01)
+    asked = suite(attackers=(*ATTACKERS[1:], *extra), raw_fit=config, fit=config)
+    todo = {one.name: one for one in jobs(asked, "raw", raw, None, (2, 2), {}, None, 0)}
+    warm = {name: todo[name].fit(lambda _: None).weights for name in ("target", "resnet/plain/scratch")}
+    warm |= dict.fromkeys((f"{n.family}/plain/scratch" for n in NETWORKS[1:]), b"")
+    against = {one.name: one for one in jobs(asked, "filter", stored, raw, (2, 2), warm, None, 0)}
+    starts = ("mixed", "reconstruction", "nearest")
+    found = {name: against[f"resnet/plain/{name}"].fit(lambda _: None) for name in starts}
+    read = {name: result(against[f"resnet/plain/{name}"], found[name], stored["test"], asked) for name in starts}
+    assert read["mixed"].accuracy > 0.9 and read["reconstruction"].accuracy > 0.9
+    assert read["nearest"].accuracy < 0.8, "its network never saw a negative"
+    assert read["reconstruction"].metrics["psnr"] > 12 and 0 < read["reconstruction"].metrics["ssim"] <= 1
+    assert tuple(one.start for one in read.values()) == starts and all(one.seen for one in read.values())
+    alike = jobs(asked, "filter", raw, raw, (2, 2), warm, None, 0)[-1]
+    assert result(alike, alike.fit(lambda _: None), raw["test"], asked).accuracy > 0.9
 
 
 def test_mobilenets_of_different_width_are_one_family() -> None:

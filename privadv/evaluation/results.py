@@ -9,18 +9,27 @@ from privadv.models.checkpoint import ReaderRef
 from privadv.models.reader import Treatment
 from privadv.store import Blob
 
+Start = Literal["warm", "scratch", "mixed", "reconstruction", "nearest"]
+"""What an attacker makes of its raw-trained self.
+
+``warm`` starts from it and is led from raw to stored clips, ``scratch`` does without. ``mixed`` starts from it and goes on
+learning from raw and stored clips together. ``reconstruction`` and ``nearest`` leave it as it is: it reads what a U-Net paints
+back from stored clips, or tells which raw clip a stored one is most like.
+"""
+
 
 class ReaderResult(Section):
     """One fresh reader on one row: the target (A_T) or an attacker (A_B).
 
     ``seen``: a budget model of its architecture family took part in training. ``converged``: it fits its own training
-    clips; an attacker that does not is no evidence of privacy. ``predictions``: classes on the test clips, in order.
+    clips; an attacker that does not is no evidence of privacy. ``predictions``: classes on the test clips, in order. ``metrics``:
+    what else it was measured by.
     """
 
     name: str
     family: str
     input: Treatment
-    start: Literal["warm", "scratch"]
+    start: Start
     seen: bool
     accuracy: float
     validation: float
@@ -30,6 +39,7 @@ class ReaderResult(Section):
     steps: int
     seconds: float
     predictions: tuple[int, ...]
+    metrics: dict[str, float] = {}
 
 
 class RowResult(Section):

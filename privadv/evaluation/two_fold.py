@@ -4,27 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self
+from dataclasses import dataclass
+from typing import Self
 
 import pydantic
 import torch
 
 from privadv.config import Section
-from privadv.data.feeds import ClipArray
+from privadv.data.feeds import ClipArray, Player
 from privadv.errors import PrivadvError
-from privadv.evaluation.results import ReaderResult
+from privadv.evaluation.inversion import Nearest, RawReader, Reconstruction
+from privadv.evaluation.results import ReaderResult, Start
 from privadv.evaluation.rows import is_control
 from privadv.models.reader import ReaderSpec
 from privadv.training import FitConfig, FitJob, Fitted
 
 TARGET = "target"
+INVERSIONS = {"reconstruction": Reconstruction, "nearest": Nearest}
 
 
 class AttackerSpec(Section):
-    """One attacker of the suite: a reader, and whether it starts from its raw-trained self or from scratch."""
+    """One attacker of the suite: a reader, and what it makes of its raw-trained self."""
 
     reader: ReaderSpec
-    start: Literal["warm", "scratch"] = "warm"
+    start: Start = "warm"
 
     @property
     def name(self) -> str:
@@ -100,65 +103,76 @@ def _raw_name(attacker: AttackerSpec) -> str:
     return attacker.model_copy(update={"start": "scratch"}).name
 
 
+Arrays = Mapping[str, ClipArray]
+
+
 def jobs(
     suite: Suite,
     row: str,
-    arrays: Mapping[str, ClipArray],
-    raw_train: ClipArray | None,
+    arrays: Arrays,
+    raw: Arrays | None,
     classes: tuple[int, int],
     warm: Mapping[str, bytes],
-    raw: Sequence[ReaderResult] | None,
+    reached: Sequence[ReaderResult] | None,
     seed: int,
-) -> list[FitJob]:
-    """The fits of a row, the target's first. ``warm``: raw-trained weights by reader name; empty on the raw row itself."""
-    fit = suite.raw_fit if raw_train is None else suite.fit
-    ease = raw_train.path if raw_train is not None else None
-    attackers = suite.raw_attackers() if raw_train is None else suite.against(row, raw)
-    common = {
-        "train": arrays["train"].path,
-        "validation": arrays["val"].path,
-        "test": arrays["test"].path,
-        "config": fit,
-    }
-    made = [
-        FitJob(
-            name=TARGET,
-            player="target",
-            spec=suite.target,
-            classes=classes[0],
-            seed=seed,
-            weights=warm.get(TARGET),
-            ease_from=ease,
-            **common,
-        )
+) -> list[AnyJob]:
+    """The fits of a row, the target's first.
+
+    ``raw``: the raw clips, ``warm``: raw-trained weights by reader name, ``reached``: what those readers reached; None and
+    empty on the raw row itself.
+    """
+    attackers = suite.raw_attackers() if raw is None else suite.against(row, reached)
+    specs = [AttackerSpec(reader=suite.target, start="scratch" if raw is None else "warm"), *attackers]
+    make = _Jobs(suite.raw_fit if raw is None else suite.fit, arrays, raw, warm)
+    return [
+        make.job(spec, "budget" if number else "target", classes[bool(number)], seed + number)
+        for number, spec in enumerate(specs)
     ]
-    for number, attacker in enumerate(attackers, start=1):
-        starts_warm = attacker.start == "warm" and raw_train is not None
-        weights = _weights(warm, _raw_name(attacker)) if starts_warm else None
-        made.append(
-            FitJob(
-                name=attacker.name,
-                player="budget",
-                spec=attacker.reader,
-                classes=classes[1],
-                seed=seed + number,
-                weights=weights,
-                ease_from=ease if starts_warm else None,
-                **common,
+
+
+AnyJob = FitJob | Reconstruction | Nearest
+
+
+@dataclass(frozen=True)
+class _Jobs:
+    """What all jobs of a row share."""
+
+    config: FitConfig
+    arrays: Arrays
+    raw: Arrays | None
+    warm: Mapping[str, bytes]
+
+    def job(self, spec: AttackerSpec, player: Player, classes: int, seed: int) -> AnyJob:
+        name, known = (TARGET, TARGET) if player == "target" else (spec.name, _raw_name(spec))
+        weights = None if spec.start == "scratch" else self._weights(known)
+        if weights is not None and self.raw is not None and spec.start in INVERSIONS:
+            reader = RawReader(spec.reader, classes, weights)
+            clips, raw = ({split: array.path for split, array in each.items()} for each in (self.arrays, self.raw))
+            return INVERSIONS[spec.start](name, reader, self.config, seed, clips, raw)  # pyright: ignore[reportArgumentType]
+        return FitJob(
+            name=name,
+            player=player,
+            spec=spec.reader,
+            classes=classes,
+            config=self.config,
+            seed=seed,
+            train=self.arrays["train"].path,
+            validation=self.arrays["val"].path,
+            test=self.arrays["test"].path,
+            ease_from=self.raw["train"].path if self.raw is not None and weights is not None else None,
+            weights=weights,
+            mixed=spec.start == "mixed",
+        )
+
+    def _weights(self, name: str) -> bytes:
+        if name not in self.warm:
+            raise PrivadvError(
+                f"attack: the raw row's result holds no '{name}' to start from: attack raw with the same suite first"
             )
-        )
-    return made
+        return self.warm[name]
 
 
-def _weights(warm: Mapping[str, bytes], name: str) -> bytes:
-    if name not in warm:
-        raise PrivadvError(
-            f"attack: the raw row's result holds no '{name}' to start from: attack raw with the same suite first"
-        )
-    return warm[name]
-
-
-def result(job: FitJob, fitted: Fitted, array: ClipArray, suite: Suite) -> ReaderResult:
+def result(job: AnyJob, fitted: Fitted, array: ClipArray, suite: Suite) -> ReaderResult:
     """What a fitted reader reached on the row's test clips."""
     logits = torch.tensor(fitted.predictions)
     predictions = logits.argmax(1)
@@ -166,7 +180,7 @@ def result(job: FitJob, fitted: Fitted, array: ClipArray, suite: Suite) -> Reade
         name=job.name,
         family=job.spec.family,
         input=job.spec.input,
-        start="warm" if job.weights else "scratch",
+        start=_start(job),
         seen=job.spec.family in suite.seen,
         accuracy=(predictions == array.labels(job.player)).float().mean().item(),
         validation=fitted.validation,
@@ -176,7 +190,14 @@ def result(job: FitJob, fitted: Fitted, array: ClipArray, suite: Suite) -> Reade
         steps=fitted.steps,
         seconds=fitted.seconds,
         predictions=tuple(predictions.tolist()),
+        metrics=fitted.metrics,
     )
+
+
+def _start(job: AnyJob) -> Start:
+    if not isinstance(job, FitJob):
+        return "reconstruction" if isinstance(job, Reconstruction) else "nearest"
+    return "mixed" if job.mixed else "warm" if job.weights else "scratch"
 
 
 def row_metrics(target: ReaderResult, attackers: Sequence[ReaderResult]) -> dict[str, float]:

@@ -53,6 +53,17 @@ class Reader(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         return self.network(self.treatment(clips))
 
+    def features(self, clips: Tensor) -> Tensor:
+        """(N, features): what reaches the network's last layer, averaged over the frames of networks that look at each."""
+        last = [module for module in self.network.modules() if isinstance(module, nn.Linear)][-1]
+        caught: list[Tensor] = []
+        hook = last.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
+        try:
+            self(clips)
+        finally:
+            hook.remove()
+        return caught[0].unflatten(0, (len(clips), -1)).mean(1)
+
 
 class Plain(nn.Module):
     """[0, 1] to [-1, 1]."""

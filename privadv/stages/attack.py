@@ -17,7 +17,7 @@ from privadv.evaluation.results import RowResult
 from privadv.evaluation.two_fold import Suite, jobs, result, row_floors, row_metrics
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_reader, record
-from privadv.training import fit_all
+from privadv.training import FitJob, fit_all
 
 Config = Suite
 
@@ -43,13 +43,13 @@ def run(
     start, classes = time.monotonic(), (len(clips.target.classes), len(clips.budget.classes))
     with Workbench(context) as bench:
         arrays = {split: bench.open(clips, split) for split in SPLITS}
-        raw_train = bench.open(raw, "train") if raw is not None and row != "raw" else None
+        originals = {split: bench.open(raw, split) for split in SPLITS} if raw is not None and row != "raw" else None
         weights = (
             {name: context.store.get(ref.weights) for name, ref in warm.warm.items()}
             if warm and row != "raw"
             else {}
         )
-        todo = jobs(config, row, arrays, raw_train, classes, weights, warm.attackers if warm else None, seed)
+        todo = jobs(config, row, arrays, originals, classes, weights, warm.attackers if warm else None, seed)
         fitted = fit_all(todo, context.workers, f"attack {row}: {len(todo)} readers")
         test = arrays["test"]
         target, *attackers = (result(job, fitted[job.name], test, config) for job in todo)
@@ -67,7 +67,7 @@ def run(
     keep = {
         job.name: put_reader(context.store, job.spec, job.classes, fitted[job.name].weights)
         for job in todo
-        if row == "raw"
+        if row == "raw" and isinstance(job, FitJob)
     }
     return RowResult(
         row=row,

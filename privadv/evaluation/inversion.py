@@ -1,0 +1,167 @@
+"""Attackers that do not learn to read filtered clips: one paints them back to raw video, one compares them with raw video.
+
+Both read with a network that was trained on raw clips and stays as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from skimage.metrics import structural_similarity
+from torch import Tensor, nn
+
+from privadv.data.feeds import BATCH, ClipArray, Feed, Player
+from privadv.models.losses import accuracy
+from privadv.models.reader import Reader, ReaderSpec
+from privadv.models.unet import UNet
+from privadv.training import TRAIN_SAMPLE, FitConfig, Fitted, precise, read_with
+
+Split = Literal["train", "val", "test"]
+Tick = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class RawReader:
+    """A reader as raw video left it: ``weights`` are safetensors."""
+
+    spec: ReaderSpec
+    classes: int
+    weights: bytes
+
+    def open(self) -> Reader:
+        """The network, in inference mode."""
+        return read_with(self.spec, self.classes, self.weights).eval()
+
+
+@dataclass(frozen=True)
+class InversionJob:
+    """What both attackers know: a reader of raw video, and the clips of every split, as stored (``clips``) and raw (``raw``)."""
+
+    name: str
+    reader: RawReader
+    config: FitConfig
+    seed: int
+    clips: Mapping[Split, Path]
+    raw: Mapping[Split, Path]
+
+    player: ClassVar[Player] = "budget"
+
+    @property
+    def spec(self) -> ReaderSpec:
+        """The reader's."""
+        return self.reader.spec
+
+    def stored(self, split: Split) -> ClipArray:
+        """The clips that are attacked."""
+        return ClipArray.open(self.clips[split])
+
+    def original(self, split: Split) -> ClipArray:
+        """What they were before."""
+        return ClipArray.open(self.raw[split])
+
+    def fitted(self, start: float, read: Callable[[ClipArray, np.ndarray], Tensor], **more: object) -> Fitted:
+        """The result, with ``read`` giving the logits of chosen clips."""
+        train, validation, test = (self.stored(split) for split in ("train", "val", "test"))
+        sample = train.sample(TRAIN_SAMPLE)
+        known = read(train, sample)
+        labels = train.budget[sample]
+        found = read(validation, np.arange(len(validation)))
+        return Fitted(
+            name=self.name,
+            weights=self.reader.weights,
+            seconds=time.monotonic() - start,
+            validation=accuracy(found, validation.budget),
+            train_loss=F.cross_entropy(known, labels).item() if labels.ndim == 1 else float("nan"),
+            train_accuracy=accuracy(known, labels),
+            predictions=read(test, np.arange(len(test))).tolist(),
+            **more,  # pyright: ignore[reportArgumentType]
+        )
+
+
+@dataclass(frozen=True)
+class Reconstruction(InversionJob):
+    """A U-Net learns to give raw clips back from stored ones; the reader reads what it paints. PSNR and SSIM on test clips."""
+
+    def fit(self, tick: Tick) -> Fitted:
+        """Train the U-Net on the mean squared error; the best by validation paints."""
+        start, reader = time.monotonic(), self.reader.open()
+        torch.manual_seed(self.seed)
+        painter, curve = self._learn(tick)
+
+        def read(array: ClipArray, index: np.ndarray) -> Tensor:
+            return _batched(index, lambda part: reader(painter(array.clips(part))))
+
+        quality = _quality(painter, self.stored("test"), self.original("test"))
+        return self.fitted(start, read, steps=self.config.steps, curves={"val_psnr": curve}, metrics=quality)
+
+    def _learn(self, tick: Tick) -> tuple[nn.Module, list[tuple[int, float]]]:
+        config, train, validation = self.config, self.stored("train"), self.stored("val")
+        painter = UNet(train.frames.shape[1]).to(memory_format=torch.channels_last)
+        feed = Feed(train, self.original("train"), batch=config.batch, seed=self.seed)
+        optimizer = torch.optim.AdamW(painter.parameters(), config.lr, weight_decay=config.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, config.steps, pct_start=0.15)
+        best, best_state, curve = float("-inf"), painter.state_dict(), []
+        for step in range(1, config.steps + 1):
+            (seen, wanted), _, _ = feed.draw()
+            with precise(config):
+                painted = painter(seen)
+            loss = F.mse_loss(painted.float(), wanted)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            tick(1)
+            if step % config.every == 0 or step == config.steps:
+                psnr = _quality(painter, validation, self.original("val"), structure=False)["psnr"]
+                curve.append((step, psnr))
+                if psnr >= best:
+                    best, best_state = psnr, copy.deepcopy(painter.state_dict())
+        painter.load_state_dict(best_state)
+        return painter.eval(), curve
+
+
+@dataclass(frozen=True)
+class Nearest(InversionJob):
+    """No learning at all: a stored clip is given the pair of the raw training clip whose features are most like its own."""
+
+    def fit(self, tick: Tick) -> Fitted:
+        """Compare by cosine of the reader's features, before its last layer; a class scores its most similar raw clip."""
+        start, reader = time.monotonic(), self.reader.open()
+        gallery = self.original("train")
+        known = F.normalize(_batched(np.arange(len(gallery)), lambda part: reader.features(gallery.clips(part))), dim=1)
+
+        def read(array: ClipArray, index: np.ndarray) -> Tensor:
+            seen = _batched(index, lambda part: reader.features(array.clips(part)))
+            alike = F.normalize(seen, dim=1) @ known.T
+            classes = range(self.reader.classes)
+            return torch.stack([alike[:, gallery.budget == one].amax(1) for one in classes], 1)
+
+        tick(self.config.steps)
+        return self.fitted(start, read, steps=0)
+
+
+@torch.no_grad()
+def _batched(index: np.ndarray, read: Callable[[np.ndarray], Tensor]) -> Tensor:
+    return torch.cat([read(index[start : start + BATCH]) for start in range(0, len(index), BATCH)])
+
+
+def _quality(painter: nn.Module, stored: ClipArray, raw: ClipArray, structure: bool = True) -> dict[str, float]:
+    """PSNR (dB) of painted clips to raw ones and, with ``structure``, the mean SSIM of their frames (Wang et al. 2004)."""
+    errors, alike = [], []
+    for start in range(0, len(raw), BATCH):
+        index = np.arange(start, min(start + BATCH, len(raw)))
+        painted, wanted = _batched(index, lambda part: painter(stored.clips(part))), raw.clips(index)
+        errors += (painted - wanted).pow(2).mean((1, 2, 3, 4)).tolist()
+        if structure:
+            frames = (clips.permute(0, 2, 3, 4, 1).flatten(0, 1).numpy() for clips in (painted, wanted))
+            alike += [structural_similarity(a, b, channel_axis=2, data_range=1.0) for a, b in zip(*frames, strict=True)]
+    quality = {"psnr": -10 * float(np.log10(max(float(np.mean(errors)), 1e-10)))}
+    return quality | ({"ssim": float(np.mean(alike))} if structure else {})
