@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,18 +14,24 @@ from privadv.models.checkpoint import load_weights, save_weights
 from privadv.models.clip import C3D, R2Plus1D
 from privadv.models.degradation import TransformNet
 from privadv.models.frame import DenseNet, Inception, MobileNet, PerFrame, ResNet, Vgg
+from privadv.models.library import IMAGENET, KNOWN, Name, Normalised, Torchvision
 from privadv.models.reader import (
     Adaptive,
     Local,
     Network,
+    Own,
     ReaderSpec,
     Standardised,
     Temporal,
     Treatment,
     pixel_statistics,
 )
+from privadv.models.tensorflow.c3d import TfC3D
+from privadv.models.tensorflow.inception import TfInception
+from privadv.models.tensorflow.mobilenet import TfMobileNet
+from privadv.models.tensorflow.resnet import TfResNet
 
-SMALL = {
+SMALL: dict[type, Any] = {
     MobileNet: MobileNet(width=0.25, depth=1),
     Vgg: Vgg(width=4),
     ResNet: ResNet(width=4),
@@ -32,13 +39,25 @@ SMALL = {
     DenseNet: DenseNet(growth=4, layers=1),
     R2Plus1D: R2Plus1D(width=4),
     C3D: C3D(width=4, dense=16, size=(8, 32, 32)),
+    TfMobileNet: TfMobileNet(width=0.25),
+    TfInception: TfInception(version=2),
+    TfResNet: TfResNet(version=2),
+    TfC3D: TfC3D(width=4, dense=16, size=(8, 32, 32)),
+    Torchvision: Torchvision(name="mobilenet_v3_small"),
 }
 LISTED = typing.get_args(typing.get_args(Network)[0])
+SEEDS_TEN = [
+    *(TfInception(version=version) for version in (1, 2)),
+    *(TfMobileNet(width=width) for width in (1.0, 0.75, 0.5, 0.25)),
+    *(TfResNet(version=version, layers=layers) for version in (1, 2) for layers in (50, 101)),
+]
 
 
 @pytest.mark.parametrize("kind", LISTED, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("treatment", typing.get_args(Treatment))
 def test_every_reader_goes_forward_backward_and_to_disk(kind: type, treatment: str) -> None:
+    if kind in (TfInception, TfResNet, Torchvision) and treatment not in ("plain", "adaptive"):
+        return  # large, and one treatment before them is like another
     spec = ReaderSpec(network=SMALL[kind], input=treatment)  # pyright: ignore[reportArgumentType]
     reader, clips = spec.build(5), torch.rand(2, 3, 8, 32, 32)
     if isinstance(reader.treatment, Adaptive):
@@ -60,7 +79,44 @@ def test_weights_of_another_network_are_refused_by_name() -> None:
 
 def test_a_family_is_an_architecture_whatever_its_width() -> None:
     assert MobileNet(width=0.25).family == MobileNet(width=1.0, norm="group").family
-    assert len({kind.family for kind in LISTED}) == len(LISTED)
+    own = typing.get_args(Own)
+    assert len({kind.family for kind in own}) == len(own)
+
+
+def test_a_family_is_an_architecture_whatever_its_framework() -> None:
+    def family(network: Any) -> str:
+        return ReaderSpec(network=network).family
+
+    assert family(TfMobileNet()) == family(Torchvision(name="mobilenet_v2")) == family(MobileNet())
+    assert {family(TfResNet(layers=101)), family(Torchvision(name="resnet50"))} == {family(ResNet())}
+    assert family(TfInception()) == family(Torchvision(name="googlenet")) == family(Inception())
+    assert family(TfC3D()) == family(C3D())
+    assert family(Torchvision(name="r2plus1d_18")) == family(R2Plus1D())
+    assert set(KNOWN) == set(typing.get_args(Name))
+
+
+def test_published_networks_are_told_apart_by_the_name_they_are_known_by() -> None:
+    labels = [ReaderSpec(network=network).label for network in SEEDS_TEN]
+    assert labels == [
+        *("inception_v1", "inception_v2"),
+        *("mobilenet_v1_1", "mobilenet_v1_0.75", "mobilenet_v1_0.5", "mobilenet_v1_0.25"),
+        *("resnet_v1_50", "resnet_v1_101", "resnet_v2_50", "resnet_v2_101"),
+    ]
+    assert ReaderSpec(network=ResNet()).label == "resnet"
+
+
+@pytest.mark.parametrize("name", [name for name in typing.get_args(Name) if name != "resnet101"])
+def test_library_networks_end_in_the_layer_that_is_told(name: Any) -> None:
+    network, spec = Torchvision(name=name).build(7), Torchvision(name=name)
+    heads = [m for n, m in network.named_modules() if n.endswith(f".{spec.head[0]}")]
+    assert [m.out_features for m in heads if isinstance(m, torch.nn.Linear)] == [7]
+
+
+def test_library_networks_see_the_colours_they_were_trained_with() -> None:
+    x = torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)
+    black, white = Normalised(torch.nn.Identity(), IMAGENET)(x)[:, :, 0, 0]
+    assert black.tolist() == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
+    assert white.tolist() == pytest.approx([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225])
 
 
 def test_per_frame_averages_the_logits_of_the_frames() -> None:

@@ -7,26 +7,35 @@ from typing import Annotated, Literal, TypeVar
 import pydantic
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 
 from privadv.config import Section
 from privadv.errors import PrivadvError
 from privadv.models.degradation import Degradation, TransformNet
 from privadv.models.reader import Adaptive, Reader, ReaderSpec
+from privadv.models.tensorflow.transform_net import TfTransformNet
 from privadv.store import Blob, Store
+
+
+FilterSpec = Annotated[TransformNet | TfTransformNet, pydantic.Field(discriminator="kind")]
+"""Rebuilds a degradation model."""
 
 
 class FilterRef(Section):
     """A stored degradation model."""
 
     kind: Literal["filter"] = "filter"
-    spec: TransformNet
+    spec: FilterSpec
     weights: Blob
 
     def open(self, store: Store) -> Degradation:
         """The model, rebuilt; raises PrivadvError where the weights are not those of ``spec``."""
+        return self.rebuild(store.get(self.weights), self.weights.key)
+
+    def rebuild(self, weights: bytes, where: str) -> Degradation:
+        """The model with given weights; ``where`` names them in the error."""
         model = self.spec.build()
-        load_weights(model, store.get(self.weights), self.weights.key)
+        load_weights(model, weights, where)
         return model
 
 
@@ -40,8 +49,12 @@ class ReaderRef(Section):
 
     def open(self, store: Store) -> Reader:
         """The model, rebuilt; raises PrivadvError where the weights are not those of ``spec``."""
+        return self.rebuild(store.get(self.weights), self.weights.key)
+
+    def rebuild(self, weights: bytes, where: str) -> Reader:
+        """The model with given weights; ``where`` names them in the error."""
         model = self.spec.build(self.classes)
-        load_weights(model, store.get(self.weights), self.weights.key)
+        load_weights(model, weights, where)
         return model
 
 
@@ -96,6 +109,15 @@ class Trained(Section):
 def save_weights(model: nn.Module) -> bytes:
     """A model's parameters and buffers as safetensors."""
     return save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+
+
+def load_tensors(weights: bytes, where: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; raises PrivadvError where it is none."""
+    try:
+        return load(weights)
+    except (SafetensorError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise PrivadvError(f"{where}: no safetensors file ({reason}): convert it, or get it again") from None
 
 
 def load_weights(model: nn.Module, weights: bytes, where: str) -> None:

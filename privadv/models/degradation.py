@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic
 import torch
@@ -43,11 +43,24 @@ class TransformNet(Section):
     release: Release = Release()
 
     def build(self) -> Degradation:
-        return Degradation(self)
+        return TransformNetwork(self)
 
 
 class Degradation(nn.Module):
-    """Clips (N, 3, T, H, W) in [0, 1] to filtered clips of the same shape and range."""
+    """Clips (N, 3, T, H, W) in [0, 1] to filtered clips of the same shape and range: ``paint``, then the spec's release."""
+
+    spec: Any
+
+    def forward(self, clips: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return release(self.paint(clips), self.spec.release, generator)
+
+    def paint(self, clips: Tensor) -> Tensor:
+        """The network alone, before the release: (N, 3, T, H, W) in [0, 1]."""
+        raise NotImplementedError
+
+
+class TransformNetwork(Degradation):
+    """What :class:`TransformNet` specifies."""
 
     def __init__(self, spec: TransformNet) -> None:
         super().__init__()
@@ -63,11 +76,7 @@ class Degradation(nn.Module):
             nn.init.zeros_(self.last.weight)
             nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType]
 
-    def forward(self, clips: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return release(self.paint(clips), self.spec.release, generator)
-
     def paint(self, clips: Tensor) -> Tensor:
-        """The network alone, before the release: (N, 3, T, H, W) in [0, 1]."""
         n, _, t, h, w = clips.shape
         frames = _frames(with_motion(clips) if self.spec.motion else clips)
         painted = self.last(self.decode(self.blocks(self.encode(frames))))[..., :h, :w]

@@ -14,10 +14,16 @@ from torch import Tensor, nn
 from privadv.config import Section
 from privadv.models.clip import C3D, R2Plus1D
 from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet, Vgg
+from privadv.models.library import Torchvision
+from privadv.models.tensorflow.c3d import TfC3D
+from privadv.models.tensorflow.inception import TfInception
+from privadv.models.tensorflow.mobilenet import TfMobileNet
+from privadv.models.tensorflow.resnet import TfResNet
 
-Network = Annotated[
-    MobileNet | Vgg | ResNet | Inception | DenseNet | R2Plus1D | C3D, pydantic.Field(discriminator="kind")
-]
+Own = MobileNet | Vgg | ResNet | Inception | DenseNet | R2Plus1D | C3D
+Published = TfMobileNet | TfInception | TfResNet | TfC3D | Torchvision
+"""Networks that others have published weights for."""
+Network = Annotated[Own | Published, pydantic.Field(discriminator="kind")]
 Treatment = Literal["plain", "standardised", "adaptive", "temporal", "local"]
 
 
@@ -36,7 +42,13 @@ class ReaderSpec(Section):
 
     @property
     def family(self) -> str:
+        """The architecture, whatever its width, depth, normalisation or framework."""
         return self.network.family
+
+    @property
+    def label(self) -> str:
+        """The family, or the name that a published network is known by, such as ``resnet_v1_50``."""
+        return self.network.published if isinstance(self.network, Published) else self.family
 
     def build(self, classes: int) -> Reader:
         return Reader(self, classes)

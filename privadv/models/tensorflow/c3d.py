@@ -26,6 +26,15 @@ class TfC3D(Section):
     reads: Range = "unit"
 
     @property
+    def published(self) -> str:
+        return "sports1m"
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """The seed work took all but the last two layers of the Sports-1M weights."""
+        return "wd2", "bd2", "wout", "bout"
+
+    @property
     def features(self) -> int:
         """How many numbers the first dense layer reads."""
         t, h, w = self.size
@@ -47,16 +56,24 @@ class C3DNetwork(nn.Module):
         for stage, names in enumerate(STAGES):
             outputs = spec.width * min(2**stage, 8)
             for name in names:
-                self._layer(f"c{name}", (outputs, inputs, 3, 3, 3), 27)
+                self._layer(f"c{name}", (outputs, inputs, 3, 3, 3))
                 inputs = outputs
         self._layer("d1", (spec.dense, spec.features))
         self._layer("d2", (spec.dense, spec.dense))
         self._layer("out", (classes, spec.dense))
 
-    def _layer(self, name: str, shape: tuple[int, ...], places: int = 1) -> None:
-        bound = (6 / (places * (shape[0] + shape[1]))) ** 0.5  # Xavier
-        self.register_parameter(f"w{name}", nn.Parameter(torch.empty(shape).uniform_(-bound, bound)))
-        self.register_parameter(f"b{name}", nn.Parameter(torch.zeros(shape[0])))
+        self.reset_parameters()
+
+    def _layer(self, name: str, shape: tuple[int, ...]) -> None:
+        self.register_parameter(f"w{name}", nn.Parameter(torch.empty(shape)))
+        self.register_parameter(f"b{name}", nn.Parameter(torch.empty(shape[0])))
+
+    def reset_parameters(self) -> None:
+        for parameter in self.parameters():
+            if parameter.ndim == 1:
+                nn.init.zeros_(parameter)
+            else:
+                nn.init.xavier_uniform_(parameter)
 
     def forward(self, clips: Tensor) -> Tensor:
         x = to_range(clips, self.spec.reads)

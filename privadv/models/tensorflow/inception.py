@@ -10,7 +10,6 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from privadv.models.frame import FrameNetwork
 from privadv.models.tensorflow.same import (
     AvgPool,
     Conv,
@@ -20,6 +19,7 @@ from privadv.models.tensorflow.same import (
     Range,
     Separable,
     Statistics,
+    TfFrameNetwork,
 )
 
 # Widths of a block's branches: 1x1; 1x1 and 3x3; 1x1 and 3x3; pooled 1x1.
@@ -51,7 +51,7 @@ V2 = {
 }
 
 
-class TfInception(FrameNetwork):
+class TfInception(TfFrameNetwork):
     """``version`` 1 is GoogLeNet with batch norm, 2 is BN-Inception."""
 
     family: ClassVar[str] = "inception"
@@ -60,6 +60,10 @@ class TfInception(FrameNetwork):
     decay: float = 0.9997
     statistics: Statistics = "moving"
     reads: Range = "signed"
+
+    @property
+    def published(self) -> str:
+        return f"inception_v{self.version}"
 
     def image_network(self, classes: int) -> nn.Module:
         make = _Maker(Norm(decay=self.decay, scale=False, statistics=self.statistics), self.version)

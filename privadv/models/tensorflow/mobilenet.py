@@ -6,13 +6,12 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from privadv.models.frame import FrameNetwork
-from privadv.models.tensorflow.same import Conv, Depthwise, ImageNetwork, Norm, Range, Statistics
+from privadv.models.tensorflow.same import Conv, Depthwise, ImageNetwork, Norm, Range, Statistics, TfFrameNetwork
 
 PLAN = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
 
 
-class TfMobileNet(FrameNetwork):
+class TfMobileNet(TfFrameNetwork):
     """``width`` is the depth multiplier. The seed's budget models use ``decay`` 0.999, slim's own 0.9997."""
 
     family: ClassVar[str] = "mobilenet"
@@ -21,6 +20,10 @@ class TfMobileNet(FrameNetwork):
     decay: float = 0.9997
     statistics: Statistics = "moving"
     reads: Range = "signed"
+
+    @property
+    def published(self) -> str:
+        return f"mobilenet_v1_{self.width:g}"
 
     def image_network(self, classes: int) -> nn.Module:
         norm = Norm(decay=self.decay, statistics=self.statistics)

@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from privadv.models.frame import FrameNetwork
 from privadv.models.tensorflow.same import (
     BatchNorm,
     Conv,
@@ -16,12 +15,13 @@ from privadv.models.tensorflow.same import (
     Norm,
     Range,
     Statistics,
+    TfFrameNetwork,
 )
 
 UNITS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
-class TfResNet(FrameNetwork):
+class TfResNet(TfFrameNetwork):
     """``version`` 1 normalises after, 2 before a convolution; batch norm with epsilon 1e-5."""
 
     family: ClassVar[str] = "resnet"
@@ -31,6 +31,10 @@ class TfResNet(FrameNetwork):
     decay: float = 0.997
     statistics: Statistics = "moving"
     reads: Range = "signed"
+
+    @property
+    def published(self) -> str:
+        return f"resnet_v{self.version}_{self.layers}"
 
     def image_network(self, classes: int) -> nn.Module:
         norm = Norm(1e-5, self.decay, statistics=self.statistics)

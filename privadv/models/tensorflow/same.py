@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from privadv.models.frame import FrameNetwork
+
 Range = Literal["signed", "unit", "bytes", "bytes_less_mean"]
 Statistics = Literal["moving", "batch"]
 Activation = Literal["none", "relu", "relu6"]
@@ -100,6 +102,13 @@ class BatchNorm(nn.Module):
         self.register_buffer("moving_mean", torch.zeros(channels))
         self.register_buffer("moving_variance", torch.ones(channels))
 
+    def reset_parameters(self) -> None:
+        if self.gamma is not None:
+            nn.init.ones_(self.gamma)
+        nn.init.zeros_(self.beta)
+        self.moving_mean.zero_()
+        self.moving_variance.fill_(1)
+
     def forward(self, x: Tensor) -> Tensor:
         n = self.norm
         if n.statistics == "batch":
@@ -132,12 +141,18 @@ class Conv(nn.Module):
         fixed: bool = False,
     ) -> None:
         super().__init__()
-        self.stride, self.fixed = stride, fixed
+        self.stride, self.fixed, self.deviation = stride, fixed, deviation
         self.activation: Activation = activation
-        self.weights = nn.Parameter(_initial((outputs, inputs, kernel, kernel), deviation))
+        self.weights = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
         if norm:
             self.BatchNorm = BatchNorm(outputs, norm)
-        self.biases = None if norm else nn.Parameter(torch.zeros(outputs))
+        self.biases = None if norm else nn.Parameter(torch.empty(outputs))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        _draw(self.weights, self.deviation)
+        if self.biases is not None:
+            nn.init.zeros_(self.biases)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fixed:
@@ -155,10 +170,14 @@ class Depthwise(nn.Module):
         self, channels: int, stride: int, norm: Norm, activation: Activation, deviation: float
     ) -> None:
         super().__init__()
-        self.stride = stride
+        self.stride, self.deviation = stride, deviation
         self.activation: Activation = activation
-        self.depthwise_weights = nn.Parameter(_initial((channels, 1, 3, 3), deviation))
+        self.depthwise_weights = nn.Parameter(torch.empty(channels, 1, 3, 3))
         self.BatchNorm = BatchNorm(channels, norm)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        _draw(self.depthwise_weights, self.deviation)
 
     def forward(self, x: Tensor) -> Tensor:
         y = conv_same(x, self.depthwise_weights, self.stride, groups=x.shape[1])
@@ -171,9 +190,15 @@ class Separable(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, multiplier: int) -> None:
         super().__init__()
         self.stride = stride
-        self.depthwise_weights = nn.Parameter(_initial((inputs * multiplier, 1, kernel, kernel), 1.0))
-        self.pointwise_weights = nn.Parameter(_initial((outputs, inputs * multiplier, 1, 1), 1.0))
-        self.biases = nn.Parameter(torch.zeros(outputs))
+        self.depthwise_weights = nn.Parameter(torch.empty(inputs * multiplier, 1, kernel, kernel))
+        self.pointwise_weights = nn.Parameter(torch.empty(outputs, inputs * multiplier, 1, 1))
+        self.biases = nn.Parameter(torch.empty(outputs))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        _draw(self.depthwise_weights, 1.0)
+        _draw(self.pointwise_weights, 1.0)
+        nn.init.zeros_(self.biases)
 
     def forward(self, x: Tensor) -> Tensor:
         x = conv_same(x, self.depthwise_weights, self.stride, groups=x.shape[1])
@@ -194,6 +219,20 @@ class AvgPool(MaxPool):
         return avg_pool_same(x, self.kernel, self.stride)
 
 
+class TfFrameNetwork(FrameNetwork):
+    """What the specifications of slim's image networks have in common."""
+
+    @property
+    def published(self) -> str:
+        """Under which role its ImageNet weights lie among the named ones: as the import of slim's checkpoint calls it."""
+        raise NotImplementedError
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """The last layer, which another task's weights do not fill."""
+        return ("logits",)
+
+
 class ImageNetwork(nn.Module):
     """``layers`` by name, the mean over all places, and the ``logits``: (B, 3, H, W) in [-1, 1] to (B, classes)."""
 
@@ -212,7 +251,7 @@ class ImageNetwork(nn.Module):
         return self.logits(x.mean((2, 3), keepdim=True)).flatten(1)
 
 
-def _initial(shape: tuple[int, int, int, int], deviation: float | None) -> Tensor:
+def _draw(weights: Tensor, deviation: float | None) -> None:
     # slim's variance scaling: twice the inverse of the inputs, 1.3 for what the truncation takes away.
-    std = (2.6 / (shape[1] * shape[2] * shape[3])) ** 0.5 if deviation is None else deviation
-    return nn.init.trunc_normal_(torch.empty(shape), std=std, a=-2 * std, b=2 * std)
+    std = (2.6 / weights[0].numel()) ** 0.5 if deviation is None else deviation
+    nn.init.trunc_normal_(weights, std=std, a=-2 * std, b=2 * std)

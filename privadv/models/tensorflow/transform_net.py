@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from privadv.config import Section
-from privadv.models.degradation import Release, release
+from privadv.models.degradation import Degradation, Release
 from privadv.models.tensorflow.same import conv_same, conv_transpose_same, instance_norm
 
 
@@ -30,8 +30,8 @@ class TfTransformNet(Section):
         return TfDegradation(self)
 
 
-class TfDegradation(nn.Module):
-    """Clips (N, 3, T, H, W) in [0, 1] to filtered clips of the same shape and range; H and W of any size."""
+class TfDegradation(Degradation):
+    """H and W of any size."""
 
     def __init__(self, spec: TfTransformNet) -> None:
         super().__init__()
@@ -54,11 +54,7 @@ class TfDegradation(nn.Module):
         self.register_parameter(f"{name}_scale", nn.Parameter(torch.ones(outputs)))
         self.register_parameter(f"{name}_shift", nn.Parameter(torch.zeros(outputs)))
 
-    def forward(self, clips: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return release(self.paint(clips), self.spec.release, generator)
-
     def paint(self, clips: Tensor) -> Tensor:
-        """The network alone, before the release: (N, 3, T, H, W) in [0, 1]."""
         n, c, t, h, w = clips.shape
         x = clips.transpose(1, 2).reshape(n * t, c, h, w).contiguous(memory_format=torch.channels_last)
         x = F.relu(self._conv(x * self.spec.white, "conv1"))
