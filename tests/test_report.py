@@ -170,7 +170,14 @@ class Made:
     @property
     def configuration(self) -> str:
         return json.dumps(
-            {"name": "demo", "seed": self.seed, "rows": list(ROWS), "attack": {"note": "<b>&$", "steps": 400}}
+            {
+                "name": "demo",
+                "seed": self.seed,
+                "rows": list(ROWS),
+                "pretrain_budget": {"readers": [{"input": "plain"}, {"input": "adaptive"}]},
+                "train_adversarial": {"algorithm": {"kind": "uniform", "gamma": 2.0}, "restart": None},
+                "attack": {"note": "<b>&$", "steps": 400},
+            }
         )
 
     def evidence(self) -> Evidence:

@@ -63,7 +63,8 @@ def run(
         **colours,
         **{k: v for k, v in clips.metrics.items() if k in ("psnr", "A_T_game", "A_B_game")},
     }
-    context.tracker.metrics({f"test/{name}": value for name, value in metrics.items()})
+    each = {f"A_B/{one.name.replace('/', '-')}": one.accuracy for one in attackers}
+    context.tracker.metrics({**metrics, **each})
     keep = {
         job.name: put_reader(context.store, job.spec, job.classes, fitted[job.name].weights)
         for job in todo

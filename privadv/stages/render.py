@@ -64,9 +64,9 @@ def run(
             if split == "test":
                 metrics = _distance(array, rendered)
                 if row == "filter" and game is not None:
-                    metrics |= _game_scores(game, rendered, context)
+                    metrics |= _game_scores(game, rendered, context) | _pace(game, array, context)
     seconds = time.monotonic() - start
-    context.tracker.metrics({f"test/{name}": value for name, value in metrics.items()})
+    context.tracker.metrics(metrics)
     lineage = {"raw": clips.digest(), **({"game": game.digest()} if game else {})}
     return clips.model_copy(
         update={
@@ -117,3 +117,17 @@ def _game_scores(game: Trained, rendered: ClipArray, context: StageContext) -> d
     scores = {"A_T_game": accuracy(predict(target, rendered), rendered.target)}
     leaks = [accuracy(predict(ref.open(context.store), rendered), rendered.budget) for ref in game.budget]
     return {**scores, "A_B_game": max(leaks)}
+
+
+@torch.no_grad()
+def _pace(game: Trained, raw: ClipArray, context: StageContext, passes: int = 5) -> dict[str, float]:
+    """Milliseconds of one CPU thread for a frame at this size, clip after clip; the quickest of some passes."""
+    filter_, clip = game.degradation.open(context.store).eval(), next(iter(raw.batches()))[:1]
+    torch.set_num_threads(1)
+    seconds = []
+    for _ in range(1 + passes):
+        start = time.perf_counter()
+        filter_(clip)
+        seconds.append(time.perf_counter() - start)
+    torch.set_num_threads(context.workers)
+    return {"filter_ms_per_frame": 1000 * min(seconds[1:]) / clip.shape[2]}

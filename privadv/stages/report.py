@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -12,18 +13,19 @@ from pathlib import Path
 from typing import Literal
 
 import pydantic
+import yaml
 
 from privadv.config import Section
 from privadv.data.manifest import ClipSet
-from privadv.evaluation import wording
+from privadv.evaluation import identity, wording
 from privadv.evaluation.figures import Picture, Points, curves, privacy_utility
 from privadv.evaluation.page import render, stage_seconds
 from privadv.evaluation.results import RowResult
 from privadv.evaluation.summary import Evidence, Summary, plain, summarise
 from privadv.models.checkpoint import FilterRef, Trained
-from privadv.stages.stage import StageContext
+from privadv.stages.stage import StageContext, dataset_input
 from privadv.store import Blob, Store
-from privadv.tracking import Tracker
+from privadv.tracking import FilterModel, Tracker
 
 PROJECT = Path(__file__).resolve().parents[2]
 KINDS = {kind: kind for kind in ("val_accuracy", "train_loss", "accuracy", "loss", "steps")} | {
@@ -84,10 +86,13 @@ def run(
     summary = summarise([evidence])
     drawing = _Drawing(summary, context.store)
     report = _report(summary, drawing, context.store).model_copy(update={"filter": game.degradation})
-    values = {**report.metrics, **_earlier(evidence)}
+    values = {**report.metrics, **_of_filter(summary), **_earlier(evidence)}
     _log(context.tracker, summary, drawing, values)
     with context.tracker.parent as parent:
+        _identify(parent, evidence)
         _log(parent, summary, drawing, values)
+    # Last of all: it takes the longest, and nobody who looks at the run waits for it.
+    parent.model(_model(summary, game.degradation))
     return report
 
 
@@ -155,24 +160,56 @@ def _charts(series: dict[str, Points]) -> dict[str, dict[str, Points]]:
     return charts
 
 
+def _of_filter(summary: Summary) -> dict[str, float]:
+    """Of the filter alone: its intervals, and what rendering measured."""
+    own, metrics = summary.row("filter"), summary.evidence[0].filtered_clips.metrics
+    intervals = {"A_T": own.target, "A_B_max": own.leakage}
+    measured = {name: metrics[name] for name in ("psnr", "filter_ms_per_frame") if name in metrics}
+    return measured | {
+        f"{name}_{side}": getattr(estimate, side) for name, estimate in intervals.items() for side in ("low", "high")
+    }
+
+
 def _earlier(evidence: Evidence) -> dict[str, float]:
     """The final metrics of the earlier stages, of which a cached one told this run's MLflow nothing."""
     values = {f"{one.stage}/{name}": value for one in evidence.stages for name, value in one.metrics.items()}
     values |= {f"extract_frames/{name}": value for name, value in evidence.clips.metrics.items()}
-    values |= {f"filter/{name}": value for name, value in evidence.filtered_clips.metrics.items()}
+    values |= {f"render/{name}": value for name, value in evidence.filtered_clips.metrics.items()}
     return values | {f"seconds/{plain(name)}": value for name, value in stage_seconds(evidence).items()}
+
+
+def _identify(run: Tracker, evidence: Evidence) -> None:
+    """All of the run's parameters, the tags it is found and compared by, its data and its configuration."""
+    configuration = json.loads(evidence.configuration)
+    run.params(configuration)
+    run.tags({**identity.tags(evidence), **_source()})
+    run.dataset(dataset_input(evidence.clips, "training"))
+    run.dataset(dataset_input(evidence.filtered_clips, "evaluation"))
+    run.artifact("config.yaml", yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True).encode())
+
+
+def _model(summary: Summary, filter_: FilterRef) -> FilterModel:
+    """The filter for the model registry; filters of one data set and frame size follow each other as versions."""
+    clips, one = summary.clips, summary.evidence[0]
+    size = clips.geometry
+    return FilterModel(
+        registered=f"privadv-{clips.dataset}-{size.height}x{size.width}",
+        manifest=filter_.model_dump(mode="json"),
+        weights=filter_.weights,
+        geometry=(size.frames, size.height, size.width),
+        tags=identity.tags(one),
+        description=wording.note(summary),
+    )
 
 
 def _log(run: Tracker, summary: Summary, drawing: _Drawing, values: dict[str, float]) -> None:
     run.metrics(values)
-    run.tags(
-        {"mlflow.note.content": wording.note(summary), "synthetic": str(summary.clips.synthetic).lower()}
-    )
     for picture in (drawing.plot, *(one for each in drawing.curves.values() for one in each)):
         run.figure(picture.name, picture.png)
     for row, png in drawing.samples.items():
         run.figure(f"samples_{plain(row)}", png)
     run.artifact("report.html", drawing.page.encode())
+    run.note(wording.note(summary), drawing.plot.name)
 
 
 def _versions() -> dict[str, str]:
@@ -195,8 +232,16 @@ def _version(library: str) -> str:
         return "not installed"
 
 
+def _source() -> dict[str, str]:
+    """MLflow's own tags of where a run comes from."""
+    commit = _commit().removesuffix("-dirty")
+    return {"mlflow.source.name": "pipeline.py", **({"mlflow.source.git.commit": commit} if commit else {})}
+
+
 def _commit() -> str:
-    """The commit of a checkout; empty where this is none, or git is missing."""
+    """PRIVADV_REVISION, which images have, or the commit of a checkout; empty where there is neither."""
+    if revision := os.environ.get("PRIVADV_REVISION"):
+        return revision
     if not (PROJECT / ".git").exists():
         return ""
     try:

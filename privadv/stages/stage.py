@@ -17,9 +17,10 @@ from typing import Any
 
 from privadv.checkpoints import Checkpoints
 from privadv.config import Section
+from privadv.data.manifest import ClipSet
 from privadv.errors import PrivadvError
 from privadv.store import Blob, Store
-from privadv.tracking import Tracker
+from privadv.tracking import DatasetInput, Tracker, platform_tags
 
 Source = str | Sequence[str] | None
 Value = str | int
@@ -83,9 +84,11 @@ def _execute(
               for name, source in sources.items() if source is not None}
     task = _task(stage, settings, code, inputs, values)
     named = {name: value for name, value in values.items() if name in hints}
-    params = {**settings.model_dump(mode="json"), **values}
-    tags = {"mlflow.runName": f"{stage} {values.get('row', '')}".rstrip(), "code": code}
+    section = {stage: settings.model_dump(mode="json")}
+    params = {**section, **{name: value for name, value in values.items() if name != "configuration"}}
+    tags = {"mlflow.runName": f"{stage} {values.get('row', '')}".rstrip(), "code": code, **platform_tags()}
     with Tracker.open(store, stage, task, params, tags) as tracker:
+        _introduce(tracker, section, inputs, code)
         context = StageContext(store, tracker, Checkpoints(store, task), _workers())
         manifest: Section = module.run(config=settings, context=context, **inputs, **named)
     text = manifest.canonical()
@@ -95,6 +98,24 @@ def _execute(
     # Only now: a task that dies before its manifest is out must still find its resume points.
     context.checkpoints.clear()
     return published
+
+
+def _introduce(tracker: Tracker, section: dict[str, Any], inputs: Mapping[str, Any], code: str) -> None:
+    """The data that the stage reads; and in the pipeline's run its settings at once, for who looks at a running one."""
+    for clips in inputs.values():
+        if isinstance(clips, ClipSet):
+            tracker.dataset(dataset_input(clips, "evaluation" if clips.row != "raw" else "training"))
+    tracker.parent.params(section)
+    tracker.parent.tags({"code": code, **platform_tags()})  # the last stage's code, the report's, stays
+
+
+def dataset_input(clips: ClipSet, context: str) -> DatasetInput:
+    """A clip set as MLflow lists it."""
+    counts = {split: clips.count(split) for split in clips.splits}
+    profile = {**counts, **clips.geometry.model_dump(), "synthetic": clips.synthetic}
+    name = clips.dataset if clips.row == "raw" else f"{clips.dataset} {clips.row}"
+    source = {"dataset": clips.dataset, "row": clips.row, **clips.lineage}
+    return DatasetInput(name=name, sha256=clips.digest(), source=source, context=context, profile=profile)
 
 
 def _input(source: str | Sequence[str], hint: Any, store: Store, where: str) -> Any:

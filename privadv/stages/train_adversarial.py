@@ -131,7 +131,7 @@ def _play(config: Config, algorithm: Algorithm, feeds: GameFeeds, context: Stage
             metrics = algorithm.update(feeds)
             for name, value in metrics.items():
                 curves.setdefault(name, []).append((number, value))
-            context.tracker.metrics({f"train/{name}": value for name, value in metrics.items()}, number)
+            context.tracker.metrics({_by_split(name): value for name, value in metrics.items()}, number)
             if number % config.checkpoint_rounds == 0 and number < rounds:
                 context.checkpoints.save(number, {"game": _snapshot(algorithm, feeds, curves)})
             bar.advance(
@@ -143,6 +143,11 @@ def _play(config: Config, algorithm: Algorithm, feeds: GameFeeds, context: Stage
                 },
             )
     return curves
+
+
+def _by_split(name: str) -> str:
+    """``val_target_accuracy`` as ``val/target_accuracy``; what names no split is of training."""
+    return f"val/{name.removeprefix('val_')}" if name.startswith("val_") else f"train/{name}"
 
 
 def _snapshot(algorithm: Algorithm, feeds: GameFeeds, curves: Curves) -> bytes:

@@ -81,17 +81,18 @@ def put_curves(store: Store, curves: Curves | dict[str, Curves]) -> Blob:
     return store.put(json.dumps(curves, sort_keys=True).encode())
 
 
-def record(context: StageContext, role: str, fitted: Fitted) -> None:
-    """A reader's curves and figures as a run of its own below the stage's."""
-    with context.tracker.child(role, {}, {"role": role}) as run:
-        for name, curve in fitted.curves.items():
-            split, _, metric = name.partition("_")
+def record(context: StageContext, name: str, fitted: Fitted) -> None:
+    """A reader's curves and figures as a run of its own below the stage's; an attacker's name has slashes."""
+    role = "attacker" if "/" in name else name
+    with context.tracker.child(name, {}, {"role": role}) as run:
+        for series, curve in fitted.curves.items():
+            split, _, metric = series.partition("_")
             for step, value in curve:
-                run.metrics({f"{split}/{metric}": value}, step)
+                run.metrics({f"{split}/{role}_{metric}": value}, step)
         run.metrics(
             {
-                "val/best_accuracy": fitted.validation,
-                "train/final_accuracy": fitted.train_accuracy,
+                f"val/{role}_best_accuracy": fitted.validation,
+                f"train/{role}_final_accuracy": fitted.train_accuracy,
                 "seconds": fitted.seconds,
             },
             fitted.steps,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import json
 import posixpath
 import re
 import tempfile
@@ -14,17 +15,19 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import DatasetInput as DatasetInputEntity
 from mlflow.exceptions import MlflowException
 
 from privadv.errors import PrivadvError
 from privadv.store import Store
-from privadv.tracking.spool import METRICS_PER_BATCH, RunHeader, RunRecord
+from privadv.tracking.spool import METRICS_PER_BATCH, DatasetInput, FilterModel, RunHeader, RunRecord
 
-KEY_TAG, PARENT_TAG = "privadv.key", "mlflow.parentRunId"
-NAME_CHARACTERS, PARAM_CHARACTERS, TAG_CHARACTERS = 250, 6000, 8000
+KEY_TAG, PARENT_TAG, NOTE_TAG = "privadv.key", "mlflow.parentRunId", "mlflow.note.content"
+NAME_CHARACTERS, PARAM_CHARACTERS, TAG_CHARACTERS, DIGEST_CHARACTERS = 250, 6000, 8000, 36
 ITEMS_PER_BATCH = 100
 
 
@@ -46,15 +49,8 @@ class MlflowRuns:
         if header.key in self._begun:
             return self._begun[header.key]
         run_id = self._claim(header).run_id
-        known = self._client.get_run(run_id).data.params
-        params = {_name(name): _cut(value, PARAM_CHARACTERS) for name, value in header.params.items()}
-        fresh = [Param(name, value) for name, value in params.items() if name not in known]
-        # MLflow refuses to change a parameter, and a repeated task may have another value.
-        changed = {f"changed.{name}": value for name, value in params.items()
-                   if known.get(name, value) != value}
-        for part in _parts(fresh, ITEMS_PER_BATCH):
-            self._client.log_batch(run_id, params=part)
-        self._tag(run_id, {**header.tags, **changed})
+        self._tag(run_id, header.tags)
+        self._log_params(run_id, header.params)
         self._begun[header.key] = run_id
         return run_id
 
@@ -66,8 +62,19 @@ class MlflowRuns:
                            for entry in entries for name, value in entry["metrics"].items()]
                 for part in _parts(metrics, METRICS_PER_BATCH):
                     self._client.log_batch(run_id, metrics=part)
+            case {"params": params}:
+                self._log_params(run_id, params)
             case {"tags": tags}:
                 self._tag(run_id, tags)
+            case {"note": text, "figure": figure}:
+                self._tag(run_id, {NOTE_TAG: f"{text}\n\n![{figure}]({_artifact_link(run_id, figure)})"})
+            case {"dataset": dataset}:
+                self._log_dataset(run_id, DatasetInput.parse(dataset, "a spooled data set"))
+            case {"model": model}:
+                # mlflow.pyfunc takes seconds to import, and few stages have a model.
+                from privadv.tracking.mlflow_models import log_filter
+
+                log_filter(self._client, run_id, FilterModel.parse(model, "a spooled model"), self._store)
             case {"artifact": name, "data": data}:
                 self._log_artifact(run_id, name, base64.b64decode(data))
             case {"end": status, "time": time}:
@@ -82,6 +89,22 @@ class MlflowRuns:
             pipeline = self._claim(header.pipeline_header()).run_id
             if self._client.get_run(pipeline).info.status == "RUNNING":
                 self._client.set_terminated(pipeline, status, time)
+
+    def _log_params(self, run_id: str, values: dict[str, str]) -> None:
+        known = self._client.get_run(run_id).data.params if values else {}
+        params = {_name(name): _cut(value, PARAM_CHARACTERS) for name, value in values.items()}
+        fresh = [Param(name, value) for name, value in params.items() if name not in known]
+        for part in _parts(fresh, ITEMS_PER_BATCH):
+            self._client.log_batch(run_id, params=part)
+        # MLflow refuses to change a parameter, and a repeated task may have another value.
+        self._tag(run_id, {f"changed.{name}": value for name, value in params.items()
+                           if known.get(name, value) != value})
+
+    def _log_dataset(self, run_id: str, given: DatasetInput) -> None:
+        dataset = Dataset(given.name, given.sha256[:DIGEST_CHARACTERS], "privadv", json.dumps(given.source),
+                          profile=json.dumps(given.profile))
+        context = InputTag("mlflow.data.context", given.context)
+        self._client.log_inputs(run_id, [DatasetInputEntity(dataset, [context])])
 
     def _tag(self, run_id: str, tags: dict[str, str]) -> None:
         items = [RunTag(_name(name), _cut(value, TAG_CHARACTERS)) for name, value in tags.items()]
@@ -207,6 +230,11 @@ def _name(name: str) -> str:
     """The nearest name that MLflow takes."""
     plain = posixpath.normpath(re.sub(r"[^\w/.\- :]", "_", name)).lstrip("/.")
     return plain[:NAME_CHARACTERS] or "unnamed"
+
+
+def _artifact_link(run_id: str, name: str) -> str:
+    """Relative to MLflow's page, so that it holds behind any address of the server."""
+    return f"get-artifact?{urlencode({'path': name, 'run_uuid': run_id})}"
 
 
 def _cut(value: str, limit: int) -> str:

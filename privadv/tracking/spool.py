@@ -1,7 +1,8 @@
 """What a run has to say, as lines of JSON on disk: written by a training, read by the delivery process.
 
 One file a run. Its first line is the :class:`RunHeader`; every other line is one entry: ``metrics`` (with
-``step`` and ``time``), ``tags``, ``artifact`` (with ``data``, base64) or ``end`` (a status, with ``time``).
+``step`` and ``time``), ``params``, ``tags``, ``note`` (with the ``figure`` shown under it), ``artifact`` (with
+``data``, base64), ``dataset``, ``model`` or ``end`` (a status, with ``time``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO, Literal
 
 from privadv.config import Section
 from privadv.errors import PrivadvError
+from privadv.store import Blob
 
 METRICS_PER_BATCH = 1000
 
@@ -39,7 +41,35 @@ class RunHeader(Section):
         """The header of the pipeline's own run."""
         return RunHeader(role="pipeline", key=f"runs/{self.pipeline}/mlflow", name=self.pipeline,
                          pipeline=self.pipeline, experiment=self.experiment, started=self.started,
-                         task_run=self.task_run)
+                         task_run=self.task_run, tags={"kind": "pipeline"})
+
+
+class DatasetInput(Section):
+    """A data set that a run read in the ``context`` of training or evaluation.
+
+    ``sha256`` (hex) tells two sets apart, ``source`` says what it is, ``profile`` what it amounts to.
+    """
+
+    name: str
+    sha256: str
+    source: dict[str, str]
+    context: str
+    profile: dict[str, Any] = {}
+
+
+class FilterModel(Section):
+    """A filter for the registered model ``registered``: all that is needed to rebuild it, and no code.
+
+    ``manifest`` tells its network, ``weights`` are safetensors in the store. ``geometry`` is (frames, height,
+    width) of the clips on which its leakage was measured; ``tags`` and ``description`` are its version's.
+    """
+
+    registered: str
+    manifest: dict[str, Any]
+    weights: Blob
+    geometry: tuple[int, int, int]
+    tags: dict[str, str] = {}
+    description: str = ""
 
 
 class RunRecord(Section):

@@ -17,7 +17,7 @@ from privadv.errors import PrivadvError
 from privadv.store import Store
 from privadv.tracking import spool
 from privadv.tracking.session import Session
-from privadv.tracking.spool import RunHeader
+from privadv.tracking.spool import DatasetInput, FilterModel, RunHeader
 
 
 class Tracker:
@@ -51,7 +51,7 @@ class Tracker:
             role="stage", key=attempts + uuid.uuid4().hex[:8], name=tags.get("mlflow.runName", stage),
             pipeline=pipeline, experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME") or "privadv",
             started=spool.now(), task_run=os.environ.get("MLFLOW_RUN_ID") or None, params=_flat(params),
-            tags={"privadv.stage": stage, "privadv.task": task, "attempt": str(1 + earlier), **_text(tags)})
+            tags={"kind": "stage", "privadv.stage": stage, "privadv.task": task, "attempt": str(1 + earlier), **_text(tags)})
         session = Session(store)
         return cls(session.folder / _file_name(header.key), header, session)
 
@@ -77,13 +77,29 @@ class Tracker:
         numbers = {name: float(value) for name, value in values.items()}
         self._append({"metrics": numbers, "step": int(step or 0), "time": spool.now()})
 
+    def params(self, values: dict[str, Any]) -> None:
+        """More parameters of the run; nested ones become dotted names."""
+        self._append({"params": _flat(values)})
+
     def tags(self, values: dict[str, str]) -> None:
-        """Tags of the run; ``mlflow.note.content`` is its note."""
+        """Tags of the run."""
         self._append({"tags": _text(values)})
+
+    def note(self, markdown: str, figure: str) -> None:
+        """The run's note, with one of its figures shown under it."""
+        self._append({"note": markdown, "figure": _figure_file(figure)})
+
+    def dataset(self, dataset: DatasetInput) -> None:
+        """A data set that the run read."""
+        self._append({"dataset": dataset.model_dump(mode="json")})
+
+    def model(self, model: FilterModel) -> None:
+        """A filter that the run made: it becomes the registered model's newest version, with the alias ``candidate``."""
+        self._append({"model": model.model_dump(mode="json")})
 
     def figure(self, name: str, png: bytes) -> None:
         """A picture (PNG bytes), as artifact ``figures/<name>.png``."""
-        self.artifact(f"figures/{name.removesuffix('.png')}.png", png)
+        self.artifact(_figure_file(name), png)
 
     def artifact(self, name: str, data: bytes) -> None:
         """A file of the run; ``name`` is a relative path with forward slashes.
@@ -101,7 +117,8 @@ class Tracker:
         header = RunHeader(
             role="child", key=f"{self._header.key}.{uuid.uuid4().hex[:8]}", parent=self._header.key,
             name=name, pipeline=self._header.pipeline, experiment=self._header.experiment,
-            started=spool.now(), task_run=self._header.task_run, params=_flat(params), tags=_text(tags))
+            started=spool.now(), task_run=self._header.task_run, params=_flat(params),
+            tags={"kind": "reader", **_text(tags)})
         return Tracker(self._path.with_name(_file_name(header.key)), header)
 
     @property
@@ -133,12 +150,25 @@ class Tracker:
                     f"nothing more is recorded of the run '{self._header.name}'")
 
 
+def platform_tags() -> dict[str, str]:
+    """Tags that lead to Kubeflow's own page of the run: PRIVADV_KFP_RUN_ID, under PRIVADV_KFP_UI; none elsewhere."""
+    run, pages = (os.environ.get(name) or "" for name in ("PRIVADV_KFP_RUN_ID", "PRIVADV_KFP_UI"))
+    if not run:
+        return {}
+    return {"kfp_run": run, **({"kfp_url": f"{pages.rstrip('/')}/#/runs/details/{run}"} if pages else {})}
+
+
 def _pipeline_name(stage: str) -> str:
-    """PRIVADV_RUN, or a new name for a stage that runs outside of any pipeline."""
-    name = os.environ.get("PRIVADV_RUN") or f"{stage}-alone-{uuid.uuid4().hex[:8]}"
+    """PRIVADV_RUN, else Kubeflow's run id, or a new name for a stage that runs outside of any pipeline."""
+    name = (os.environ.get("PRIVADV_RUN") or os.environ.get("PRIVADV_KFP_RUN_ID")
+            or f"{stage}-alone-{uuid.uuid4().hex[:8]}")
     if not re.fullmatch(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]{0,199}", name):
         raise PrivadvError(f"PRIVADV_RUN = '{name[:80]}': use letters, digits and ._=- only")
     return name
+
+
+def _figure_file(name: str) -> str:
+    return f"figures/{name.removesuffix('.png')}.png"
 
 
 def _file_name(key: str) -> str:
