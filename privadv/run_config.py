@@ -9,7 +9,7 @@ import pydantic
 
 from privadv.config import Section, load_yaml
 from privadv.errors import PrivadvError
-from privadv.evaluation.rows import parse
+from privadv.evaluation.rows import MOVING, parse
 from privadv.stages.attack import Config as Attack
 from privadv.stages.extract_frames import Config as ExtractFrames
 from privadv.stages.pretrain_budget import Config as PretrainBudget
@@ -17,6 +17,7 @@ from privadv.stages.pretrain_degradation import Config as PretrainDegradation
 from privadv.stages.pretrain_target import Config as PretrainTarget
 from privadv.stages.render import Config as Render
 from privadv.stages.report import Config as Report
+from privadv.stages.selection import DATASETS
 from privadv.stages.train_adversarial import Config as TrainAdversarial
 
 
@@ -51,6 +52,19 @@ class RunConfig(Section):
                 parse(row)
             except PrivadvError as error:
                 raise ValueError(str(error)) from None
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _stills_say_what_videos_would(self) -> Self:
+        private = self.extract_frames.private
+        if private is None or not (private.frames == 1 or DATASETS[private.dataset].still):
+            return self
+        why = f"live on what moves, but private ({private.dataset}) has single frames: nothing would leak there alone"
+        moving = [row for row in self.rows if row.partition(":")[0] in MOVING or row in MOVING]
+        if moving:
+            raise ValueError(f"rows {moving} {why}: leave them out")
+        if getattr(self.pretrain_degradation.network, "motion", False):
+            raise ValueError(f"filters with pretrain_degradation.network.motion {why}: set motion: false")
         return self
 
     @pydantic.model_validator(mode="after")

@@ -25,8 +25,9 @@ from privadv.console import progress
 from privadv.data.feeds import BATCH, ClipArray, Feed, Player
 from privadv.errors import PrivadvError
 from privadv.models.checkpoint import load_weights, save_weights
-from privadv.models.losses import accuracy, classification_loss
+from privadv.models.losses import classification_loss
 from privadv.models.reader import Adaptive, Reader, ReaderSpec, pixel_statistics
+from privadv.models.scores import fitted, score
 
 TRAIN_SAMPLE = 1024
 """Of how many training clips, evenly chosen, the accuracy says whether a reader has fitted them."""
@@ -93,7 +94,8 @@ class Job(Protocol):
 @dataclass(frozen=True)
 class Fitted:
     """What came of a job. ``weights`` are the best by validation, ``train_accuracy`` theirs on the training clips as they are,
-    ``predictions`` their logits (N, classes) on the test clips, ``metrics`` what else was measured on them.
+    ``predictions`` their logits (N, classes) on the test clips, ``metrics`` what else was measured on them. With
+    attributes ``validation`` is cMAP, ``train_accuracy`` balanced.
     """
 
     name: str
@@ -181,18 +183,18 @@ def fit(job: FitJob, tick: Callable[[int], None] = lambda steps: None) -> Fitted
         losses.append(loss.item())
         tick(1)
         if eased and (step % job.config.every == 0 or step == job.config.steps):
-            score = accuracy(predict(reader, validation), validation.labels(job.player))
-            curves["val_accuracy"].append((step, score))
+            reached = score(predict(reader, validation), validation.labels(job.player))
+            curves["val_accuracy"].append((step, reached))
             curves["train_loss"].append((step, _recent(losses, job.config.every)))
-            since = 0 if score > best else since + 1
-            if score >= best:
-                best, best_state = score, copy.deepcopy(reader.state_dict())
+            since = 0 if reached > best else since + 1
+            if reached >= best:
+                best, best_state = reached, copy.deepcopy(reader.state_dict())
             if job.config.patience and since >= job.config.patience and _recent(losses, 50) < FITTED:
                 tick(job.config.steps - step)
                 break
     reader.load_state_dict(best_state)
     sample = train.sample(TRAIN_SAMPLE)
-    train_accuracy = accuracy(predict(reader, train, sample), train.labels(job.player)[sample])
+    train_accuracy = fitted(predict(reader, train, sample), train.labels(job.player)[sample])
     logits = predict(reader, ClipArray.open(job.test)).tolist() if job.test else []
     return Fitted(
         job.name,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import pydantic
@@ -51,7 +52,11 @@ class Quarantined(Section):
 
 
 class ClipSet(Section):
-    """The manifest of a set of clips. ``row`` names what was done to the pixels ("raw": nothing)."""
+    """The manifest of a set of clips. ``row`` names what was done to the pixels ("raw": nothing).
+
+    ``private`` is another set where that one labels the privacy task: ``budget`` is its task, and what the
+    clips of this one say of it means nothing. Its clips may have another number of frames.
+    """
 
     kind: Literal["clips"] = "clips"
     dataset: str
@@ -65,10 +70,23 @@ class ClipSet(Section):
     quarantined: tuple[Quarantined, ...] = ()
     lineage: dict[str, str] = pydantic.Field(default_factory=dict)
     metrics: dict[str, float] = pydantic.Field(default_factory=dict)
+    private: ClipSet | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _one_task(self) -> Self:
+        if self.private and (self.private.budget != self.budget or self.private.private):
+            raise ValueError("private must label the same privacy task, and nothing else may label it")
+        return self
+
+    @property
+    def privacy(self) -> ClipSet:
+        """The set that labels the privacy task: another one, or this one."""
+        return self.private or self
 
     def digest(self) -> str:
         """sha256 (hex) of everything but the metrics: how long the work took does not make it another set."""
-        return Section.digest(self.model_copy(update={"metrics": {}}))
+        private = self.private and self.private.model_copy(update={"metrics": {}})
+        return Section.digest(self.model_copy(update={"metrics": {}, "private": private}))
 
     def count(self, split: str) -> int:
         """Number of clips of ``split``; 0 for a split that the set does not have."""
@@ -105,6 +123,14 @@ class Source:
     def is_folder(self) -> bool:
         """Whether the video is a folder of images."""
         return self.files != (self.name,)
+
+    def labelled(self, count: int) -> Sequence[int]:
+        """Which of its ``count`` frames have labels."""
+        return range(count)
+
+    def budget_at(self, indices: Iterable[int]) -> int | tuple[int, ...]:
+        """The budget labels of a clip of the frames ``indices``."""
+        return self.budget
 
 
 @dataclass(frozen=True)

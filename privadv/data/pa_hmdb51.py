@@ -66,6 +66,11 @@ class Annotation:
         """Which frame shows which attribute (a value that is not 0), bool (frames, attributes)."""
         return np.stack([self.shown(number)[:, 1:].any(axis=1) for number in range(len(VALUES))], axis=1)
 
+    def known(self) -> list[int]:
+        """The frames in which every attribute is annotated, ascending."""
+        annotated = [self.shown(number).any(axis=1) for number in range(len(VALUES))]
+        return np.flatnonzero(np.all(annotated, axis=0)).tolist()
+
     def labels(self, indices: Iterable[int]) -> tuple[int, ...]:
         """0 or 1 for each attribute: is it in any of the frames ``indices``? Nothing is known to be behind the end."""
         present = self.present()
@@ -78,6 +83,10 @@ class AnnotatedSource(Source):
     """A video whose labels depend on the frames; ``budget`` holds for the whole of it."""
 
     annotation: Annotation
+
+    def labelled(self, count: int) -> list[int]:
+        """Those of ``count`` frames in which every attribute is annotated: elsewhere absence would be a guess."""
+        return [number for number in self.annotation.known() if number < count]
 
     def budget_at(self, indices: Iterable[int]) -> tuple[int, ...]:
         """The labels of a clip of the frames ``indices``."""

@@ -25,11 +25,14 @@ class Reader:
     """``read(root, split, shares, seed)`` reads a dataset; ``split`` "" is its usual one.
 
     Where a dataset has its own test set, validation takes its part of the ``shares`` of train and val.
+    ``test_only``: there is nothing to train on; ``still``: photographs, in which nothing moves.
     """
 
     target: Task
     budget: Task
     read: Read
+    test_only: bool = False
+    still: bool = False
 
 
 def _sbu(root: Root, split: str, shares: Mapping[str, float], seed: int) -> Reading:
@@ -82,7 +85,7 @@ def _only(dataset: str, split: str) -> None:
 
 
 def _photos(choice: vispr.Choice) -> Reader:
-    return Reader(UNLABELLED, vispr.task(choice), partial(_vispr, choice))
+    return Reader(UNLABELLED, vispr.task(choice), partial(_vispr, choice), still=True)
 
 
 READERS = {
@@ -92,5 +95,5 @@ READERS = {
     "vispr": _photos(vispr.FIVE),
     "vispr7": _photos(vispr.SEVEN),
     "vispr68": _photos(vispr.ALL),
-    "pa_hmdb51": Reader(pa_hmdb51.TARGET, pa_hmdb51.BUDGET, _pa_hmdb51),
+    "pa_hmdb51": Reader(pa_hmdb51.TARGET, pa_hmdb51.BUDGET, _pa_hmdb51, test_only=True),
 }

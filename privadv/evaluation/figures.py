@@ -80,22 +80,23 @@ def _draw(figure: Figure, summary: Summary) -> None:
 
 
 def _frame(axes: Axes, summary: Summary) -> None:
-    floors = summary.floors
+    floors, multi_label = (summary.blind_target, summary.blind_leakage), summary.clips.budget.multi_label
     axes.set(
         xlim=(0, 1.03),
         ylim=(0, 1.03),
-        xlabel=f"A_B_max: {summary.clips.budget.name} read by the strongest attacker  (← less leakage)",
+        xlabel=f"A_B_max: {summary.clips.budget.name} read by the strongest attacker"
+        f"{', cMAP' if multi_label else ''}  (← less leakage)",
         ylabel=f"A_T: {summary.clips.target.name} read  (more use →)",
     )
     axes.grid()
     axes.set_axisbelow(True)
-    axes.axhline(floors["target_majority"], color=FAINT, lw=1, ls=":")
-    axes.axvline(floors["budget_majority"], color=FAINT, lw=1, ls=":")
+    axes.axhline(floors[0], color=FAINT, lw=1, ls=":")
+    axes.axvline(floors[1], color=FAINT, lw=1, ls=":")
     axes.text(
-        1.02, floors["target_majority"], "blind guess", color=FAINT, ha="right", va="bottom", fontsize=8
+        1.02, floors[0], "blind guess", color=FAINT, ha="right", va="bottom", fontsize=8
     )
     axes.text(
-        floors["budget_majority"],
+        floors[1],
         1.02,
         "blind guess",
         color=FAINT,
@@ -107,7 +108,7 @@ def _frame(axes: Axes, summary: Summary) -> None:
 
 
 def _front(axes: Axes, summary: Summary) -> None:
-    leakage = np.linspace(summary.floors["budget_majority"], 1, 400)
+    leakage = np.linspace(summary.blind_leakage, 1, 400)
     axes.plot(leakage, summary.front(leakage), color=BASE, lw=1, ls="--", alpha=0.7, zorder=2)
 
 

@@ -31,8 +31,11 @@ def kept(row: Row, classes: Sequence[str]) -> list[Group]:
 def leaked(row: Row, classes: Sequence[str]) -> list[Group]:
     """What each class gives away to the attacker that reads *it* best, the most exposed first.
 
-    The maximum is taken class by class: an attacker that is weak on average may know one person well.
+    The maximum is taken class by class: an attacker that is weak on average may know one person well. Attributes are no
+    groups of clips: there is nothing to say of them here.
     """
+    if any(reader.scores for one in row.results for reader in one.attackers):
+        return []
     each = [_most(one, classes) for one in row.results]
     groups = [
         Group(name, same[0].clips, float(np.mean([group.read for group in same])))
@@ -53,7 +56,7 @@ def _groups(classes: Sequence[str], runs: Sequence[tuple[Sequence[int], Sequence
     return [Group(group.name, group.clips // len(runs), group.read) for group in found if group.clips]
 
 
-def _of(classes: Sequence[str], labels: Sequence[int] | np.ndarray, predictions: Sequence[int] | np.ndarray) -> list[Group]:
+def _of(classes: Sequence[str], labels: Sequence[object] | np.ndarray, predictions: Sequence[int] | np.ndarray) -> list[Group]:
     of_class, right = np.asarray(labels), np.asarray(labels) == np.asarray(predictions)
     return [
         Group(name, int((of_class == number).sum()), float(right[of_class == number].mean()) if (of_class == number).any() else 0.0)

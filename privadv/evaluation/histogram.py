@@ -5,29 +5,34 @@ from __future__ import annotations
 import numpy as np
 
 from privadv.data.feeds import ClipArray
+from privadv.models.scores import average_precision, mean
 
 BINS = 6
 
 
 def histogram_leakage(train: ClipArray, test: ClipArray, seed: int) -> float:
-    """Test accuracy of naming the budget class from a clip's colour histogram; the better of two classifiers.
+    """Test accuracy of naming the budget class from a clip's colour histogram, or cMAP of its attributes; the better of two
+    classifiers.
 
     Features: square roots of the shares of 6 x 6 x 6 RGB bins over all pixels of a clip, standardised; classifiers: logistic
     regression and a random forest of 500 trees.
     """
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    classifiers = (
-        make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000)),
-        RandomForestClassifier(500, random_state=seed),
-    )
-    seen, shown = _histograms(train), _histograms(test)
-    return max(
-        float(model.fit(seen, train.budget.numpy()).score(shown, test.budget.numpy())) for model in classifiers
-    )
+    linear = LogisticRegression(C=0.01, max_iter=2000)
+    forest = RandomForestClassifier(500, random_state=seed)
+    seen, shown, labels = _histograms(train), _histograms(test), train.budget.numpy()
+    if train.budget.ndim == 1:
+        classifiers = (make_pipeline(StandardScaler(), linear), forest)
+        return max(float(model.fit(seen, labels).score(shown, test.budget.numpy())) for model in classifiers)
+    varied = labels.min(0) < labels.max(0)  # who has seen one answer only can learn none
+    classifiers = (make_pipeline(StandardScaler(), OneVsRestClassifier(each)) for each in (linear, forest))
+    likely = (model.fit(seen, labels[:, varied]).predict_proba(shown) for model in classifiers)
+    return max(mean(average_precision(each, test.budget.numpy()[:, varied])) for each in likely)
 
 
 def _histograms(array: ClipArray) -> np.ndarray:

@@ -19,8 +19,9 @@ from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
 from privadv.data.feeds import BATCH, ClipArray, Feed, Player
-from privadv.models.losses import accuracy
+from privadv.models.losses import classification_loss
 from privadv.models.reader import Reader, ReaderSpec
+from privadv.models.scores import fitted, score
 from privadv.models.unet import UNet
 from privadv.training import TRAIN_SAMPLE, FitConfig, Fitted, precise, read_with
 
@@ -78,9 +79,9 @@ class InversionJob:
             name=self.name,
             weights=self.reader.weights,
             seconds=time.monotonic() - start,
-            validation=accuracy(found, validation.budget),
-            train_loss=F.cross_entropy(known, labels).item() if labels.ndim == 1 else float("nan"),
-            train_accuracy=accuracy(known, labels),
+            validation=score(found, validation.budget),
+            train_loss=classification_loss(known, labels).item(),
+            train_accuracy=fitted(known, labels),
             predictions=read(test, np.arange(len(test))).tolist(),
             **more,  # pyright: ignore[reportArgumentType]
         )
@@ -133,7 +134,9 @@ class Nearest(InversionJob):
     """No learning at all: a stored clip is given the pair of the raw training clip whose features are most like its own."""
 
     def fit(self, tick: Tick) -> Fitted:
-        """Compare by cosine of the reader's features, before its last layer; a class scores its most similar raw clip."""
+        """Compare by cosine of the reader's features, before its last layer; a class scores its most similar raw clip, an
+        attribute the one that shows it, less the one that does not.
+        """
         start, reader = time.monotonic(), self.reader.open()
         gallery = self.original("train")
         known = F.normalize(_batched(np.arange(len(gallery)), lambda part: reader.features(gallery.clips(part))), dim=1)
@@ -141,11 +144,17 @@ class Nearest(InversionJob):
         def read(array: ClipArray, index: np.ndarray) -> Tensor:
             seen = _batched(index, lambda part: reader.features(array.clips(part)))
             alike = F.normalize(seen, dim=1) @ known.T
-            classes = range(self.reader.classes)
-            return torch.stack([alike[:, gallery.budget == one].amax(1) for one in classes], 1)
+            if gallery.budget.ndim == 2:
+                return _nearest(alike, gallery.budget > 0) - _nearest(alike, gallery.budget == 0)
+            return _nearest(alike, F.one_hot(gallery.budget, self.reader.classes) > 0)
 
         tick(self.config.steps)
         return self.fitted(start, read, steps=0)
+
+
+def _nearest(alike: Tensor, members: Tensor) -> Tensor:
+    """(n, C): the highest cosine (n, G) to a member of each class, bool (G, C); -1 to a class that has none."""
+    return torch.where(members, alike[:, :, None], -1.0).amax(1)
 
 
 @torch.no_grad()

@@ -8,7 +8,9 @@ import numpy as np
 
 from privadv.config import Section
 from privadv.evaluation.results import RowResult
+from privadv.models.scores import average_precision, mean
 
+RESAMPLES_AT_ONCE = 200
 Draws = np.ndarray
 """float (1 + resamples,): a statistic of the sample itself at [0], and of every resample after it."""
 
@@ -31,39 +33,60 @@ class Bootstrap:
     """Resamples of takes and of seeds, the same ones for every row, so that differences between rows are paired.
 
     Clips of one take are drawn together. With several seeds, each row has one result a seed on the same clips; a
-    resample draws as many seeds as there are, with replacement, beside its takes, and averages over them.
+    resample draws as many seeds as there are, with replacement, beside its takes, and averages over them. Where another
+    set labels the privacy task, the takes of its clips (``private``) are drawn apart.
     """
 
-    def __init__(self, groups: Sequence[str], seeds: int = 1, resamples: int = 2000) -> None:
-        takes, take_of = np.unique(groups, return_inverse=True)
+    def __init__(
+        self, groups: Sequence[str], seeds: int = 1, resamples: int = 2000, private: Sequence[str] = ()
+    ) -> None:
         rng = np.random.default_rng(0)
-        self._membership = np.eye(len(takes))[take_of]
-        self._takes = _counts(len(takes), resamples, rng)
+        self._target = _Takes(groups, resamples, rng)
         self._seeds = _counts(seeds, resamples, rng) / seeds
+        self._private = _Takes(private, resamples, rng) if private else self._target
 
     def target(self, results: Sequence[RowResult]) -> Draws:
         """A_T of a row, from its result of every seed."""
         return self._over_seeds(
-            [self._accuracies([one.target.predictions], one.target_labels)[:, 0] for one in results]
+            [self._target.accuracies([one.target.predictions], one.target_labels)[:, 0] for one in results]
         )
 
     def leakage(self, results: Sequence[RowResult]) -> Draws:
         """A_B_max of a row: which attacker is the strongest is found again inside every resample and seed."""
-        return self._over_seeds(
-            [
-                self._accuracies([reader.predictions for reader in one.attackers], one.budget_labels).max(1)
-                for one in results
-            ]
-        )
+        return self._over_seeds([self._scores(one).max(1) for one in results])
 
-    def _accuracies(self, predictions: Sequence[Sequence[int]], labels: Sequence[int]) -> np.ndarray:
+    def _scores(self, result: RowResult) -> np.ndarray:
+        """A_B of every attacker, (1 + resamples, attackers)."""
+        labels = np.asarray(result.budget_labels)
+        if labels.ndim == 1:
+            return self._private.accuracies([reader.predictions for reader in result.attackers], labels)
+        return np.stack([self._private.cmap(reader.scores, labels) for reader in result.attackers], 1)
+
+    def _over_seeds(self, each: Sequence[Draws]) -> Draws:
+        return (self._seeds * np.stack(each, 1)).sum(1)
+
+
+class _Takes:
+    """Resamples of the takes of one set of clips."""
+
+    def __init__(self, groups: Sequence[str], resamples: int, rng: np.random.Generator) -> None:
+        takes, self._take_of = np.unique(groups, return_inverse=True)
+        self._membership = np.eye(len(takes))[self._take_of]
+        self._takes = _counts(len(takes), resamples, rng)
+
+    def accuracies(self, predictions: Sequence[Sequence[int]], labels: Sequence[int] | np.ndarray) -> np.ndarray:
         """(1 + resamples, readers)."""
         right = (np.asarray(predictions) == np.asarray(labels)) @ self._membership
         sizes = self._membership.sum(0)
         return self._takes @ right.T / (self._takes @ sizes)[:, None]
 
-    def _over_seeds(self, each: Sequence[Draws]) -> Draws:
-        return (self._seeds * np.stack(each, 1)).sum(1)
+    def cmap(self, scores: Sequence[Sequence[float]], labels: np.ndarray) -> np.ndarray:
+        """One reader's (1 + resamples,), over the attributes that the resample shows somewhere but not everywhere."""
+        logits, found = np.asarray(scores), []
+        for start in range(0, len(self._takes), RESAMPLES_AT_ONCE):
+            weights = self._takes[start : start + RESAMPLES_AT_ONCE][:, self._take_of]
+            found += [mean(precisions) for precisions in average_precision(logits, labels, weights)]
+        return np.array(found)
 
 
 def _counts(things: int, resamples: int, rng: np.random.Generator) -> np.ndarray:

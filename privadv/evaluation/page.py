@@ -12,6 +12,7 @@ from statistics import fmean
 
 import yaml
 
+from privadv.data.manifest import ClipSet
 from privadv.evaluation import wording
 from privadv.evaluation.figures import Picture
 from privadv.evaluation.metrics import Estimate
@@ -19,6 +20,12 @@ from privadv.evaluation.results import ReaderResult
 from privadv.evaluation.summary import Evidence, Row, Summary, by_attacker
 
 MISSING = "-"
+ATTRIBUTE_COLUMNS = {"average_precision": "AP", "auroc": "AUROC", "balanced_accuracy": "balanced accuracy"}
+ATTRIBUTES = """<p class="soft">As the row's strongest attacker reads it from the test clips. A_B is cMAP, the mean average
+precision (AP) over the attributes; its blind guess is their mean prevalence, which is high where most people
+show them. AUROC and balanced accuracy are 0.50 for a blind guess whatever the prevalence. A dash: all test
+clips or none show it. Of attributes an attacker has fitted its training clips where its mean balanced accuracy
+on them is high enough.</p>"""
 SYNTHETIC = """<li>The videos are synthetic: figures drawn for this purpose. The numbers say that the system works, not how well
 it would do on footage of real people.</li>"""
 
@@ -40,6 +47,7 @@ def render(
         plot=_figure(plot),
         rows=_rows(summary),
         frames=_frames(samples),
+        attributes=_attributes(summary),
         attackers="".join(
             _attackers(summary.row(name), number == 0) for number, name in enumerate(("filter", "raw"))
         ),
@@ -52,15 +60,15 @@ def render(
 
 
 def _gauges(summary: Summary) -> str:
-    raw, own, floors, clips = summary.row("raw"), summary.row("filter"), summary.floors, summary.clips
+    raw, own, clips = summary.row("raw"), summary.row("filter"), summary.clips
     kept = _gauge(
-        f"{clips.target.name} kept (A_T)", own.target, raw.target.value, floors["target_majority"], ""
+        f"{clips.target.name} kept (A_T)", own.target, raw.target.value, summary.blind_target, ""
     )
     leaked = _gauge(
         f"{clips.budget.name} leaked (A_B_max)",
         own.leakage,
         raw.leakage.value,
-        floors["budget_majority"],
+        summary.blind_leakage,
         "at least " if own.lower_bound else "",
     )
     return kept + leaked
@@ -105,9 +113,10 @@ def _rows(summary: Summary) -> str:
         marks = f"{'own' if row.name == 'filter' else ''} {'rule' if before not in (None, group) else ''}"
         body.append((marks.strip(), _row(summary, row)))
         before = group
-    for mark, kind in (("rule", "majority"), ("", "chance")):
-        floors = [f"{summary.floors[f'{player}_{kind}']:.2f}" for player in ("target", "budget")]
-        body.append((mark, [f"blind guess, {kind}", floors[0], "", floors[1], "", "", "", ""]))
+    for mark, kind in (("rule", "majority"), ("", "chance"), ("", "prevalence")):
+        floors = [_number(summary.floors.get(f"{player}_{kind}")) for player in ("target", "budget")]
+        if floors != [MISSING, MISSING]:
+            body.append((mark, [f"blind guess, {kind}", floors[0], "", floors[1], "", "", "", ""]))
     return _table(head, body)
 
 
@@ -126,6 +135,20 @@ def _row(summary: Summary, row: Row) -> list[str]:
         _number(row.mean_leakage),
         _number(row.unseen_leakage),
     ]
+
+
+def _attributes(summary: Summary) -> str:
+    """How the strongest attacker of raw video and of the filter reads each attribute; nothing for a single-label task."""
+    reads = {row: summary.attributes(row) for row in ("filter", "raw")}
+    if not reads["raw"]:
+        return ""
+    head = ["attribute", ".prevalence", *(f".{row}: {what}" for what in ATTRIBUTE_COLUMNS.values() for row in reads)]
+    body = [
+        ("", [escape(name), _number(reads["raw"][name]["prevalence"]),
+              *(_number(reads[row][name][what]) for what in ATTRIBUTE_COLUMNS for row in reads)])
+        for name in summary.clips.budget.classes
+    ]
+    return f'<h2>Every attribute</h2><div class="scroll">{_table(head, body)}</div>{ATTRIBUTES}'
 
 
 def _attackers(row: Row, open_: bool) -> str:
@@ -152,7 +175,7 @@ def _attacker(each: Sequence[ReaderResult]) -> list[str]:
     converged = f"{fitted}/{len(each)}" if len(each) > 1 else "yes" if fitted else "no"
     means = [
         f"{fmean(getattr(reader, name) for reader in each):.2f}"
-        for name in ("accuracy", "validation", "train_accuracy", "train_loss")
+        for name in ("score", "validation", "train_accuracy", "train_loss")
     ]
     return [
         escape(first.name),
@@ -205,7 +228,17 @@ def _counts(evidence: Evidence) -> str:
     counts = ", ".join(f"{clips.count(split)} {split}" for split in clips.splits)
     return (
         f"Clips: {counts}; {shape.frames} frames of {shape.width}x{shape.height} pixels; "
-        f"{len(clips.quarantined)} sources set aside as unreadable."
+        f"{len(clips.quarantined)} sources set aside as unreadable.{_counts_private(clips)}"
+    )
+
+
+def _counts_private(clips: ClipSet) -> str:
+    if clips.private is None:
+        return ""
+    counts = ", ".join(f"{clips.private.count(split)} {split}" for split in clips.private.splits)
+    return (
+        f" For the {escape(clips.budget.name)}: {counts} of {clips.private.geometry.frames} frames; "
+        f"{len(clips.private.quarantined)} set aside."
     )
 
 

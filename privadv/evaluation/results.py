@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Literal
 
 from privadv.config import Section
@@ -18,12 +19,26 @@ back from stored clips, or tells which raw clip a stored one is most like.
 """
 
 
+class AttributeScores(Section):
+    """How one attribute is read from the test clips; None where all of them or none of them show it.
+
+    ``prevalence``: the share of the clips that show it, which is the average precision of a blind guess.
+    ``balanced_accuracy``: of saying yes where a reader finds it likelier than not.
+    """
+
+    prevalence: float
+    average_precision: float | None
+    auroc: float | None
+    balanced_accuracy: float | None
+
+
 class ReaderResult(Section):
     """One fresh reader on one row: the target (A_T) or an attacker (A_B).
 
     ``seen``: a budget model of its architecture family took part in training. ``converged``: it fits its own training
-    clips; an attacker that does not is no evidence of privacy. ``predictions``: classes on the test clips, in order. ``metrics``:
-    what else it was measured by.
+    clips; an attacker that does not is no evidence of privacy. ``predictions``: classes on the test clips, in order.
+    For a multi-label task ``scores`` are logits (N, classes) instead, ``accuracy`` is the share of right yes and no,
+    ``validation`` cMAP and ``train_accuracy`` balanced. ``metrics``: what else it was measured by.
     """
 
     name: str
@@ -40,10 +55,22 @@ class ReaderResult(Section):
     seconds: float
     predictions: tuple[int, ...]
     metrics: dict[str, float] = {}
+    scores: tuple[tuple[float, ...], ...] = ()
+    attributes: tuple[AttributeScores, ...] = ()
+
+    @property
+    def score(self) -> float:
+        """What A_T and A_B are made of: accuracy, or for attributes cMAP, the mean of their average precisions."""
+        precisions = [one.average_precision for one in self.attributes if one.average_precision is not None]
+        return fmean(precisions) if precisions else self.accuracy
 
 
 class RowResult(Section):
-    """A row of the report. ``groups``: the take of every test clip, which the bootstrap draws together."""
+    """A row of the report. ``groups``: the take of every test clip, which the bootstrap draws together.
+
+    ``private_ids`` and ``private_groups``: those of the clips that attackers were tested on, where another set labels
+    the privacy task; else empty.
+    """
 
     kind: Literal["row"] = "row"
     row: str
@@ -53,8 +80,10 @@ class RowResult(Section):
     attackers: tuple[ReaderResult, ...]
     clip_ids: tuple[str, ...]
     target_labels: tuple[int, ...]
-    budget_labels: tuple[int, ...]
+    budget_labels: tuple[int, ...] | tuple[tuple[int, ...], ...]
     groups: tuple[str, ...]
+    private_ids: tuple[str, ...] = ()
+    private_groups: tuple[str, ...] = ()
     floors: dict[str, float]
     metrics: dict[str, float]
     warm: dict[str, ReaderRef] = {}

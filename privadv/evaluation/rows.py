@@ -22,6 +22,10 @@ CONTROLS = ("planted", "buried")
 """Rows that hide everybody and then write the pair in: what the suite must read, and how faint it may be."""
 
 
+MOVING = ("framediff", "framediff3", "noisydiff", "planted:temporal")
+"""Rows that show, or write into, nothing but what changes from frame to frame: of a photograph they keep nothing."""
+
+
 def is_control(row: str) -> bool:
     """Whether ``row`` is no baseline but a test of the attackers."""
     return row.partition(":")[0] in CONTROLS
@@ -103,7 +107,7 @@ def _framediff(levels: float) -> Transform:
     def difference(clips: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         grey = _per_frame(_grey(clips), lambda frames: F.avg_pool2d(frames, 3, 1, 1, count_include_pad=False))
         change = torch.diff(grey, dim=2)
-        change = torch.cat([change, change[:, :, -1:]], 2)
+        change = torch.cat([change, change[:, :, -1:] if grey.shape[2] > 1 else torch.zeros_like(grey)], 2)
         stored = (0.5 + change).clamp(0, 1)
         if levels:
             spread = change.std((2, 3, 4), keepdim=True) + 1e-3
@@ -147,7 +151,7 @@ def _planted(kind: str) -> Transform:
     def plant(clips: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         base = _grey(hidden(clips, labels, generator))
         signs = _spatial_signs(base) if kind == "spatial" else _temporal_signs(base)
-        return (base + PLANT * signs[labels % len(signs)]).clamp(0, 1).expand_as(clips)
+        return (base + PLANT * signs[_codes(labels) % len(signs)]).clamp(0, 1).expand_as(clips)
 
     return plant
 
@@ -159,10 +163,15 @@ def _buried(levels: float) -> Transform:
     def bury(clips: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         base = _grey(hidden(clips, labels, generator))
         signs = _spatial_signs(base)
-        marked = base + levels / 255 * signs[labels % len(signs)]
+        marked = base + levels / 255 * signs[_codes(labels) % len(signs)]
         return _noisy(marked, BURIED, generator).expand_as(clips)
 
     return bury
+
+
+def _codes(labels: Tensor) -> Tensor:
+    """(N,) numbers: classes as they are; of attributes (N, C) one a combination of the first six, which is what 64 codes tell."""
+    return labels if labels.ndim == 1 else (labels[:, :6] * 2 ** torch.arange(labels[:, :6].shape[1])).sum(1)
 
 
 def _spatial_signs(base: Tensor) -> Tensor:

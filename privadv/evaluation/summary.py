@@ -15,7 +15,7 @@ from privadv.config import Section
 from privadv.data.manifest import ClipSet
 from privadv.errors import PrivadvError
 from privadv.evaluation.metrics import Bootstrap, Draws, Estimate, front_at
-from privadv.evaluation.results import ReaderResult, RowResult
+from privadv.evaluation.results import AttributeScores, ReaderResult, RowResult
 from privadv.evaluation.rows import is_control
 from privadv.models.checkpoint import Trained
 
@@ -64,18 +64,18 @@ class Row:
     @property
     def mean_leakage(self) -> float:
         """A_B_mean."""
-        return fmean(fmean(reader.accuracy for reader in one.attackers) for one in self.results)
+        return fmean(fmean(reader.score for reader in one.attackers) for one in self.results)
 
     @property
     def unseen_leakage(self) -> float | None:
         """The highest attacker of a family that no budget model has; None where there is none."""
-        unseen = [[reader.accuracy for reader in one.attackers if not reader.seen] for one in self.results]
+        unseen = [[reader.score for reader in one.attackers if not reader.seen] for one in self.results]
         return fmean(max(each) for each in unseen) if all(unseen) else None
 
     @property
     def strongest(self) -> tuple[ReaderResult, ...]:
         """The attacker that makes A_B_max, one a seed."""
-        return tuple(max(one.attackers, key=lambda reader: reader.accuracy) for one in self.results)
+        return tuple(max(one.attackers, key=lambda reader: reader.score) for one in self.results)
 
     @property
     def attackers(self) -> int:
@@ -105,7 +105,7 @@ class Row:
     @property
     def read(self) -> bool:
         """The attackers read it, in every seed."""
-        return all(reader.accuracy >= READ for reader in self.strongest)
+        return all(reader.score >= READ for reader in self.strongest)
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,16 @@ class Summary:
     def clips(self) -> ClipSet:
         """The raw clips."""
         return self.evidence[0].clips
+
+    @property
+    def blind_target(self) -> float:
+        """A_T of naming the most frequent class."""
+        return self.floors["target_majority"]
+
+    @property
+    def blind_leakage(self) -> float:
+        """A_B of who sees nothing: the most frequent class, or the mean prevalence of the attributes."""
+        return self.floors["budget_prevalence" if self.clips.budget.multi_label else "budget_majority"]
 
     @property
     def baselines(self) -> list[Row]:
@@ -166,7 +176,18 @@ class Summary:
 
     @property
     def _blank(self) -> tuple[float, float]:
-        return self.floors["budget_majority"], self.floors["target_majority"]
+        return self.blind_leakage, self.blind_target
+
+    def attributes(self, row: str) -> dict[str, dict[str, float | None]]:
+        """How the strongest attacker reads each attribute, by name; means over the seeds. Empty for a single-label task."""
+        readers = self.row(row).strongest
+        return {
+            name: {
+                what: _mean([getattr(reader.attributes[number], what) for reader in readers])
+                for what in AttributeScores.model_fields
+            }
+            for number, name in enumerate(self.clips.budget.classes if readers[0].attributes else ())
+        }
 
     def metrics(self) -> dict[str, float]:
         """Everything as numbers, under names that MLflow takes."""
@@ -185,7 +206,9 @@ class Summary:
         if self.game is not None:
             values["A_T_game"] = self.game
         for reader in by_attacker(own):
-            values[f"A_B/{plain(reader[0].name)}"] = fmean(one.accuracy for one in reader)
+            values[f"A_B/{plain(reader[0].name)}"] = fmean(one.score for one in reader)
+        for name, reads in self.attributes("filter").items():
+            values |= {f"attributes/{plain(name)}_{what}": value for what, value in reads.items() if value is not None}
         for row in self.rows:
             for name, value in (
                 ("A_T", row.target.value),
@@ -202,7 +225,12 @@ def by_attacker(row: Row) -> list[list[ReaderResult]]:
     for one in row.results:
         for reader in one.attackers:
             named.setdefault(reader.name, []).append(reader)
-    return sorted(named.values(), key=lambda each: -fmean(reader.accuracy for reader in each))
+    return sorted(named.values(), key=lambda each: -fmean(reader.score for reader in each))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def plain(name: str) -> str:
@@ -218,7 +246,7 @@ def summarise(evidence: Sequence[Evidence]) -> Summary:
     """
     _check(evidence)
     first = evidence[0].result("raw")
-    bootstrap = Bootstrap(first.groups, len(evidence), evidence[0].resamples)
+    bootstrap = Bootstrap(first.groups, len(evidence), evidence[0].resamples, first.private_groups)
     names = sorted((one.row for one in evidence[0].results), key=_place)
     rows = []
     for name in names:
@@ -257,8 +285,11 @@ def _check(evidence: Sequence[Evidence]) -> None:
                     f"report: row '{one.row}' of seed {run.seed} was read on other test clips than "
                     f"'{first.row}': attack it again on the same extraction"
                 )
-            if not one.attackers or any(
-                len(reader.predictions) != len(one.clip_ids) for reader in (one.target, *one.attackers)
+            tested = len(one.private_ids or one.clip_ids)
+            if (
+                not one.attackers
+                or len(one.target.predictions) != len(one.clip_ids)
+                or any(len(reader.predictions or reader.scores) != tested for reader in one.attackers)
             ):
                 raise PrivadvError(
                     f"report: row '{one.row}' of seed {run.seed} lacks attackers or predictions: attack it again"
@@ -270,4 +301,5 @@ def _but_seed(run: Evidence) -> dict[str, object]:
 
 
 def _clips(result: RowResult) -> tuple[tuple[object, ...], ...]:
-    return result.clip_ids, result.groups, result.target_labels, result.budget_labels
+    labels = result.target_labels, result.budget_labels
+    return result.clip_ids, result.groups, result.private_ids, result.private_groups, *labels

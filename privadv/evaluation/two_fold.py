@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import pydantic
 import torch
 
 from privadv.config import Section
 from privadv.data.feeds import ClipArray, Player
 from privadv.errors import PrivadvError
+from privadv.evaluation.attributes import attribute_scores, floors
 from privadv.evaluation.inversion import Nearest, RawReader, Reconstruction
 from privadv.evaluation.results import ReaderResult, Start
 from privadv.evaluation.rows import is_control
+from privadv.models.losses import accuracy
 from privadv.models.reader import ReaderSpec
 from privadv.training import FitConfig, FitJob, Fitted
 
@@ -109,8 +111,8 @@ Arrays = Mapping[str, ClipArray]
 def jobs(
     suite: Suite,
     row: str,
-    arrays: Arrays,
-    raw: Arrays | None,
+    arrays: Mapping[Player, Arrays],
+    raw: Mapping[Player, Arrays] | None,
     classes: tuple[int, int],
     warm: Mapping[str, bytes],
     reached: Sequence[ReaderResult] | None,
@@ -118,8 +120,8 @@ def jobs(
 ) -> list[AnyJob]:
     """The fits of a row, the target's first.
 
-    ``raw``: the raw clips, ``warm``: raw-trained weights by reader name, ``reached``: what those readers reached; None and
-    empty on the raw row itself.
+    ``arrays``: the splits of the clips that label each task, ``raw``: the same of raw clips, ``warm``: raw-trained weights by
+    reader name, ``reached``: what those readers reached; None and empty on the raw row itself.
     """
     attackers = suite.raw_attackers() if raw is None else suite.against(row, reached)
     specs = [AttackerSpec(reader=suite.target, start="scratch" if raw is None else "warm"), *attackers]
@@ -138,16 +140,17 @@ class _Jobs:
     """What all jobs of a row share."""
 
     config: FitConfig
-    arrays: Arrays
-    raw: Arrays | None
+    arrays: Mapping[Player, Arrays]
+    raw: Mapping[Player, Arrays] | None
     warm: Mapping[str, bytes]
 
     def job(self, spec: AttackerSpec, player: Player, classes: int, seed: int) -> AnyJob:
         name, known = (TARGET, TARGET) if player == "target" else (spec.name, _raw_name(spec))
         weights = None if spec.start == "scratch" else self._weights(known)
-        if weights is not None and self.raw is not None and spec.start in INVERSIONS:
+        arrays, original = self.arrays[player], self.raw[player] if self.raw is not None else None
+        if weights is not None and original is not None and spec.start in INVERSIONS:
             reader = RawReader(spec.reader, classes, weights)
-            clips, raw = ({split: array.path for split, array in each.items()} for each in (self.arrays, self.raw))
+            clips, raw = ({split: array.path for split, array in each.items()} for each in (arrays, original))
             return INVERSIONS[spec.start](name, reader, self.config, seed, clips, raw)  # pyright: ignore[reportArgumentType]
         return FitJob(
             name=name,
@@ -156,10 +159,10 @@ class _Jobs:
             classes=classes,
             config=self.config,
             seed=seed,
-            train=self.arrays["train"].path,
-            validation=self.arrays["val"].path,
-            test=self.arrays["test"].path,
-            ease_from=self.raw["train"].path if self.raw is not None and weights is not None else None,
+            train=arrays["train"].path,
+            validation=arrays["val"].path,
+            test=arrays["test"].path,
+            ease_from=original["train"].path if original is not None and weights is not None else None,
             weights=weights,
             mixed=spec.start == "mixed",
         )
@@ -174,22 +177,25 @@ class _Jobs:
 
 def result(job: AnyJob, fitted: Fitted, array: ClipArray, suite: Suite) -> ReaderResult:
     """What a fitted reader reached on the row's test clips."""
-    logits = torch.tensor(fitted.predictions)
-    predictions = logits.argmax(1)
+    logits, labels = torch.tensor(fitted.predictions), array.labels(job.player)
+    multi_label = labels.ndim == 2
+    scores = tuple(tuple(round(logit, 4) for logit in line) for line in fitted.predictions)
     return ReaderResult(
         name=job.name,
         family=job.spec.family,
         input=job.spec.input,
         start=_start(job),
         seen=job.spec.family in suite.seen,
-        accuracy=(predictions == array.labels(job.player)).float().mean().item(),
+        accuracy=accuracy(logits, labels),
         validation=fitted.validation,
         train_loss=fitted.train_loss,
         train_accuracy=fitted.train_accuracy,
         converged=fitted.train_accuracy >= suite.converged,
         steps=fitted.steps,
         seconds=fitted.seconds,
-        predictions=tuple(predictions.tolist()),
+        predictions=() if multi_label else tuple(logits.argmax(1).tolist()),
+        scores=scores if multi_label else (),
+        attributes=attribute_scores(np.array(scores), labels.numpy()) if multi_label else (),
         metrics=fitted.metrics,
     )
 
@@ -202,25 +208,20 @@ def _start(job: AnyJob) -> Start:
 
 def row_metrics(target: ReaderResult, attackers: Sequence[ReaderResult]) -> dict[str, float]:
     """A_T, the maximum over all attackers and over those of unseen families, and the mean."""
-    unseen = [attacker.accuracy for attacker in attackers if not attacker.seen]
-    every = [attacker.accuracy for attacker in attackers]
+    unseen = [attacker.score for attacker in attackers if not attacker.seen]
+    every = [attacker.score for attacker in attackers]
     return {
-        "A_T": target.accuracy,
+        "A_T": target.score,
         "A_B_max": max(every),
         "A_B_mean": sum(every) / len(every),
         **({"A_B_max_unseen": max(unseen)} if unseen else {}),
     }
 
 
-def floors(labels: Sequence[int], classes: int) -> dict[str, float]:
-    """Test accuracies of a reader that sees nothing: it guesses evenly (chance), or names the most frequent class (majority)."""
-    return {"chance": 1 / classes, "majority": Counter(labels).most_common(1)[0][1] / len(labels)}
-
-
-def row_floors(array: ClipArray, classes: tuple[int, int]) -> dict[str, float]:
+def row_floors(arrays: Mapping[Player, Mapping[str, ClipArray]], classes: tuple[int, int]) -> dict[str, float]:
     """The floors of both tasks on a row's test clips, as ``target_chance`` ... ``budget_majority``."""
-    found: dict[str, float] = {}
-    for player, count in zip(("target", "budget"), classes, strict=True):
-        blind = floors(array.labels(player).tolist(), count)
-        found |= {f"{player}_{name}": value for name, value in blind.items()}
-    return found
+    return {
+        f"{player}_{name}": value
+        for (player, splits), count in zip(arrays.items(), classes, strict=True)
+        for name, value in floors(splits["test"].labels(player).numpy(), count).items()
+    }

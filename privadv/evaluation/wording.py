@@ -26,12 +26,25 @@ def seeds(summary: Summary) -> str:
 def data(summary: Summary) -> str:
     """What the numbers were measured on."""
     clips = summary.clips
-    name = "synthetic data" if clips.synthetic else clips.dataset
+    of = "" if clips.budget.multi_label else "of "
+    apart = f" and {clips.private.count('test')} for the {clips.budget.name}" if clips.private else ""
     return (
-        f"{name}: {len(clips.target.classes)} classes of {clips.target.name}, "
-        f"{len(clips.budget.classes)} of {clips.budget.name}, {clips.count('test')} test clips, {seeds(summary)}"
+        f"{where(summary)}: {len(clips.target.classes)} classes of {clips.target.name}, "
+        f"{len(clips.budget.classes)} {of}{clips.budget.name}, {clips.count('test')} test clips{apart}, {seeds(summary)}"
         f"{_colours(summary)}"
     )
+
+
+def where(summary: Summary) -> str:
+    """The name of the data."""
+    clips = summary.clips
+    named = f"{clips.dataset} with {clips.private.dataset}" if clips.private else clips.dataset
+    return "synthetic data" if clips.synthetic else named
+
+
+def leakage(summary: Summary, value: float) -> str:
+    """An A_B as a headline gives it."""
+    return f"{value:.2f}" if summary.clips.budget.multi_label else percent(value)
 
 
 def _colours(summary: Summary) -> str:
@@ -39,8 +52,9 @@ def _colours(summary: Summary) -> str:
     found = [
         one.metrics["A_B_histogram"] for one in summary.row("raw").results if "A_B_histogram" in one.metrics
     ]
+    how = "at a cMAP of" if summary.clips.budget.multi_label else "in"
     return (
-        f"; a colour histogram alone tells the {summary.clips.budget.name} in {percent(fmean(found))}"
+        f"; a colour histogram alone tells the {summary.clips.budget.name} {how} {leakage(summary, fmean(found))}"
         if found
         else ""
     )
@@ -48,14 +62,15 @@ def _colours(summary: Summary) -> str:
 
 def headline(summary: Summary) -> str:
     """What the filter keeps and what it leaks, in one sentence."""
-    raw, own, floors, clips = summary.row("raw"), summary.row("filter"), summary.floors, summary.clips
-    where = "synthetic data" if clips.synthetic else clips.dataset
+    raw, own, clips = summary.row("raw"), summary.row("filter"), summary.clips
     least = "at least " if own.lower_bound else ""
+    how = "at a cMAP of" if clips.budget.multi_label else "from"
     return (
-        f"On {where}, the {clips.target.name} can be read from {percent(own.target.value)} of the filtered clips "
-        f"(raw video {percent(raw.target.value)}, blind guess {percent(floors['target_majority'])}), while the strongest of "
-        f"{own.attackers} fresh attackers reads the {clips.budget.name} from {least}{percent(own.leakage.value)} "
-        f"(raw video {percent(raw.leakage.value)}, blind guess {percent(floors['budget_majority'])})."
+        f"On {where(summary)}, the {clips.target.name} can be read from {percent(own.target.value)} of the filtered clips "
+        f"(raw video {percent(raw.target.value)}, blind guess {percent(summary.blind_target)}), while the strongest of "
+        f"{own.attackers} fresh attackers reads the {clips.budget.name} {how} {least}"
+        f"{leakage(summary, own.leakage.value)} (raw video {leakage(summary, raw.leakage.value)}, "
+        f"blind guess {leakage(summary, summary.blind_leakage)})."
     )
 
 
@@ -134,9 +149,8 @@ def table(summary: Summary) -> str:
             f"{row.name:{names}}  {row.target.value:.2f}  {interval(row.target)}  {row.leakage.value:7.2f}  "
             f"{interval(row.leakage)}  {strangers(row):6}  {fitted:>5} {flags(row)}".rstrip()
         )
-    floors = summary.floors
     lines.append(
-        f"{'blind guess':{names}}  {floors['target_majority']:.2f}             {floors['budget_majority']:7.2f}"
+        f"{'blind guess':{names}}  {summary.blind_target:.2f}             {summary.blind_leakage:7.2f}"
     )
     says = [data(summary), comparison(summary), verdict(summary)]
     return "\n".join(

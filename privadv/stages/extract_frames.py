@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
+import json
 import math
-import os
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,15 +18,16 @@ import pydantic
 
 from privadv.config import Section
 from privadv.console import progress, say
-from privadv.data import sbu, synthetic
-from privadv.data.manifest import SPLITS, Clip, ClipSet, Encoding, Found, Geometry, Quarantined, Source, Task
-from privadv.data.roots import Folder, Root, open_root
-from privadv.data.sampling import How, indices
+from privadv.data.manifest import SPLITS, Clip, ClipSet, Encoding, Geometry, Quarantined, Source
+from privadv.data.roots import Root
+from privadv.data.sampling import indices
 from privadv.data.shards import write_shards
 from privadv.data.synthetic import SyntheticConfig
-from privadv.data.video import X264, BadVideo, Media, count_frames, decode, write_h264
+from privadv.data.synthetic_attributes import AttributesConfig
+from privadv.data.video import BadVideo, Media, count_frames, decode
 from privadv.data.workers import in_order, worker_pool
 from privadv.errors import PrivadvError
+from privadv.stages.selection import Making, Part, Private, Selection, problem, refuse_leaks
 from privadv.stages.stage import StageContext
 
 Pixels = pydantic.PositiveInt
@@ -51,27 +49,24 @@ class Shares(Section):
         return self
 
 
-class Config(Section):
+class Config(Selection):
     """Which videos become which clips.
 
-    ``root`` null generates the set of ``synthetic``; for other datasets it is a folder or
-    s3://bucket/prefix. A frame is scaled to ``resize`` and its centre cropped to ``crop``, both (height,
-    width) in pixels. ``clips`` is the most that a video may give (ranked: its best; dense: one every
-    ``stride`` frames). A video with fewer than ``frames`` frames repeats its last one, is quarantined or
-    refused (``too_short``); a damaged or foreign file is quarantined or refused (``on_bad``). ``shares``
-    splits real datasets; ``workers`` 0 takes what the machine has.
+    ``private`` names the dataset that labels the privacy task where the first one does not, or another is
+    wanted. A frame is scaled to ``resize`` and its centre cropped to ``crop``, both (height, width) in pixels.
+    A video with fewer than ``frames`` frames repeats its last one, is quarantined or refused
+    (``too_short``); a damaged or foreign file is quarantined or refused (``on_bad``). ``shares`` splits what has
+    no split of its own; ``synthetic`` and ``attributes`` are what synthetic sets are generated from; ``workers`` 0
+    takes what the machine has.
     """
 
     dataset: str = "synthetic"
-    root: str | None = None
+    private: Private | None = None
     synthetic: SyntheticConfig = SyntheticConfig()
+    attributes: AttributesConfig = AttributesConfig()
     shares: Shares = Shares()
-    frames: pydantic.PositiveInt = 16
     resize: tuple[Pixels, Pixels] = (120, 160)
     crop: tuple[Pixels, Pixels] = (112, 112)
-    sampling: How = "ranked"
-    clips: pydantic.PositiveInt = 1
-    stride: pydantic.PositiveInt = 16
     encoding: Encoding = "raw"
     too_short: Literal["repeat", "quarantine", "refuse"] = "repeat"
     on_bad: Literal["quarantine", "refuse"] = "quarantine"
@@ -80,73 +75,69 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.dataset not in DATASETS:
-            raise ValueError(f"dataset '{self.dataset}' is unknown: choose one of {', '.join(DATASETS)}")
-        if self.root is None and not DATASETS[self.dataset].synthetic:
-            raise ValueError(f"dataset '{self.dataset}' needs root, a folder or s3://bucket/prefix")
+        if wrong := problem(self, self.private):
+            raise ValueError(wrong)
         if self.crop[0] > self.resize[0] or self.crop[1] > self.resize[1]:
             raise ValueError(f"crop {self.crop} is larger than resize {self.resize}")
         return self
 
 
-Splits = Mapping[str, Sequence[Source]]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A reader: the two tasks, and how the files below a root become the sources of each split."""
-
-    target: Task
-    budget: Task
-    synthetic: bool
-    read: Callable[[Root, Config], tuple[Found, Splits]]
-
-
-def _read_sbu(root: Root, config: Config) -> tuple[Found, Splits]:
-    found = sbu.scan(root.names())
-    return found, sbu.split_by_share(found.sources, config.shares.model_dump(), config.seed)
-
-
-def _read_synthetic(root: Root, config: Config) -> tuple[Found, Splits]:
-    found, made = sbu.scan(root.names()), config.synthetic
-    return found, sbu.split_by_take(found.sources, (made.train_takes, made.val_takes, made.test_takes))
-
-
-DATASETS = {
-    "synthetic": Dataset(sbu.TARGET, sbu.BUDGET, True, _read_synthetic),
-    "sbu": Dataset(sbu.TARGET, sbu.BUDGET, False, _read_sbu),
-}
+Parts = Mapping[str, Part]
+"""Where each split of a set comes from."""
 
 
 def run(config: Config, context: StageContext) -> ClipSet:
-    """Extract every clip of the dataset into the store.
+    """Extract every clip of the datasets into the store.
 
     Raises:
-        PrivadvError: the root cannot be read, the configuration refuses a file, or a split is left empty.
+        PrivadvError: a root cannot be read, the configuration refuses a file, a split is left empty, or what is
+            tested was trained on.
     """
-    start, dataset, ledger = time.monotonic(), DATASETS[config.dataset], _Ledger()
-    with _root(config) as root:
-        found, splits = dataset.read(root, config)
-        for bad in found.quarantined:
+    making = Making(config.shares.model_dump(), config.seed, config.synthetic, config.attributes)
+    with ExitStack() as stack:
+        target = stack.enter_context(making.open(config))
+        if config.private is None:
+            clip_set = _extract_set(config, dict.fromkeys(SPLITS, target), context)
+        else:
+            private = stack.enter_context(making.open(config.private))
+            test = stack.enter_context(making.open(config.private.test)) if config.private.test else private
+            refuse_leaks([target, private], test)
+            refuse_leaks([private], target)
+            clip_set = _extract_set(config, dict.fromkeys(SPLITS, target), context)
+            labels = _extract_set(config, {"train": private, "val": private, "test": test}, context)
+            metrics = clip_set.metrics | {f"private_{name}": value for name, value in labels.metrics.items()}
+            clip_set = clip_set.model_copy(update={
+                "private": labels, "budget": labels.budget, "synthetic": clip_set.synthetic or labels.synthetic,
+                "metrics": metrics})
+    context.tracker.metrics(clip_set.metrics)
+    return clip_set
+
+
+def _extract_set(config: Config, parts: Parts, context: StageContext) -> ClipSet:
+    start, ledger, first = time.monotonic(), _Ledger(), parts["train"]
+    every = list({id(part): part for part in parts.values()}.values())
+    for part in every:
+        for bad in part.reading.found.quarantined:
             _set_aside(config, bad.source, _Outcome(reason=bad.reason), ledger)
-        total, workers = sum(map(len, splits.values())), config.workers or context.workers
-        with worker_pool(workers) as pool, progress("extracting clips", total) as bar:
-            shards = {}
-            for split in SPLITS:
-                outcomes = in_order(pool, partial(_extract, config, root), splits[split], 4 * workers)
-                clips = _accepted(config, outcomes, ledger, bar.advance)
-                shards[split] = write_shards(context.store, clips, config.encoding)
-                if not shards[split]:
-                    raise PrivadvError(f"split '{split}' of {config.dataset} has no clips: {_why(ledger)}")
+    name = " tested on ".join(part.selection.dataset for part in every)
+    total, workers = sum(len(part.sources(split)) for split, part in parts.items()), config.workers or context.workers
+    with worker_pool(workers) as pool, progress(f"extracting clips of {name}", total) as bar:
+        shards = {}
+        for split, part in parts.items():
+            work = partial(_extract, config, part.selection, part.root)
+            outcomes = in_order(pool, work, part.sources(split), 4 * workers)
+            clips = _accepted(config, part.selection, outcomes, ledger, bar.advance)
+            shards[split] = write_shards(context.store, clips, config.encoding)
+            if not shards[split]:
+                raise PrivadvError(f"split '{split}' of {part.selection.dataset} has no clips: {_why(ledger)}")
     clip_set = ClipSet(
-        dataset=config.dataset, synthetic=dataset.synthetic, row="raw", encoding=config.encoding,
-        splits=shards, geometry=Geometry(frames=config.frames, height=config.crop[0], width=config.crop[1]),
-        target=dataset.target, budget=dataset.budget, quarantined=tuple(ledger.quarantined),
-        lineage={"config": _settings(config), "listing": _listing(splits)})
-    metrics = _metrics(clip_set, ledger, found.copies, time.monotonic() - start)
-    context.tracker.metrics(metrics)
-    _summarise(clip_set, ledger, found.copies)
-    return clip_set.model_copy(update={"metrics": metrics})
+        dataset=name, synthetic=any(part.synthetic for part in every), row="raw", encoding=config.encoding,
+        splits=shards, target=first.reader.target, budget=first.reader.budget, quarantined=tuple(ledger.quarantined),
+        geometry=Geometry(frames=first.selection.frames, height=config.crop[0], width=config.crop[1]),
+        lineage={"config": _settings(config), "listing": _listing(parts)})
+    copies = sum(part.reading.found.copies for part in every)
+    _summarise(clip_set, ledger, copies)
+    return clip_set.model_copy(update={"metrics": _metrics(clip_set, ledger, copies, time.monotonic() - start)})
 
 
 class _TooShort(BadVideo):
@@ -170,41 +161,46 @@ class _Ledger:
     repeated: int = 0
 
 
-def _extract(config: Config, root: Root, source: Source) -> _Outcome:
+def _extract(config: Config, selection: Selection, root: Root, source: Source) -> _Outcome:
     try:
         with root.local(source.files) as files:
-            return _read(config, source, files if source.is_folder else files[0])
+            return _read(config, selection, source, files if source.is_folder else files[0])
     except BadVideo as error:
         return _Outcome(reason=error.reason, short=isinstance(error, _TooShort))
 
 
-def _read(config: Config, source: Source, media: Media) -> _Outcome:
-    count = count_frames(media)
-    if count < config.frames and config.too_short != "repeat":
-        raise _TooShort(Path(source.name), f"is too short: {count} frames, a clip has {config.frames}")
+def _read(config: Config, selection: Selection, source: Source, media: Media) -> _Outcome:
+    numbers = source.labelled(count_frames(media))
+    if not numbers:
+        raise BadVideo(Path(source.name), "has no frame that is labelled in full")
+    if len(numbers) < selection.frames and config.too_short != "repeat":
+        raise _TooShort(
+            Path(source.name), f"is too short: {len(numbers)} frames, a clip has {selection.frames}")
     # From the source's name, not its place in the list: a new file changes no other file's clips.
     rng = np.random.default_rng([config.seed, *hashlib.sha256(source.id.encode()).digest()])
-    chosen = indices(count, config.frames, config.sampling, rng, config.clips, config.stride)
+    places = indices(len(numbers), selection.frames, selection.sampling, rng, selection.clips, selection.stride)
+    chosen = [tuple(numbers[place] for place in clip) for clip in places]
     (height, width), (rows, columns) = config.resize, config.crop
     top, left = (height - rows) // 2, (width - columns) // 2
     images = decode(media, [number for clip in chosen for number in clip], config.resize)
     images = images[:, top : top + rows, left : left + columns]
-    images = images.reshape(len(chosen), config.frames, rows, columns, 3)
+    images = images.reshape(len(chosen), selection.frames, rows, columns, 3)
     clips = tuple(
-        Clip(f"{source.id}_c{number:03d}" if config.clips > 1 else source.id, images[number], source.target,
-             source.budget, source.name, chosen[number])
+        Clip(f"{source.id}_c{number:03d}" if selection.clips > 1 else source.id, images[number], source.target,
+             source.budget_at(chosen[number]), source.name, chosen[number])
         for number in range(len(chosen)))
-    return _Outcome(clips, count)
+    return _Outcome(clips, len(numbers))
 
 
 def _accepted(
-    config: Config, outcomes: Iterable[tuple[Source, _Outcome]], ledger: _Ledger, advance: Callable[[], None]
+    config: Config, selection: Selection, outcomes: Iterable[tuple[Source, _Outcome]], ledger: _Ledger,
+    advance: Callable[[], None],
 ) -> Iterator[Clip]:
     for source, outcome in outcomes:
         if outcome.reason:
             _set_aside(config, source.name, outcome, ledger)
         ledger.frames += outcome.frames
-        ledger.repeated += len(outcome.clips) if outcome.frames < config.frames else 0
+        ledger.repeated += len(outcome.clips) if outcome.frames < selection.frames else 0
         yield from outcome.clips
         advance()
 
@@ -216,43 +212,18 @@ def _set_aside(config: Config, name: str, outcome: _Outcome, ledger: _Ledger) ->
     ledger.quarantined.append(Quarantined(source=name, reason=outcome.reason))
 
 
-@contextmanager
-def _root(config: Config) -> Iterator[Root]:
-    if config.root is not None:
-        yield open_root(config.root)
-        return
-    workspace = os.environ.get("PRIVADV_WORKSPACE")
-    with tempfile.TemporaryDirectory(prefix="privadv-videos-") as passing:
-        yield Folder(_generated(config.synthetic, Path(workspace, "videos") if workspace else Path(passing)))
-
-
-def _generated(config: SyntheticConfig, videos: Path) -> Path:
-    """The folder of the synthetic set: complete or not there, and another one for another generator."""
-    sources = sorted(Path(synthetic.__file__).parent.glob("*.py"))
-    recipe = config.canonical(), *(source.read_text() for source in sources), inspect.getsource(write_h264), X264
-    folder = videos / hashlib.sha256(repr(recipe).encode()).hexdigest()[:32]
-    if folder.is_dir():
-        return folder
-    videos.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=".generating-", dir=videos))
-    try:
-        synthetic.generate(config, unfinished)
-        unfinished.rename(folder)
-    except OSError as error:
-        if not folder.is_dir():  # else another run was faster: the same videos
-            raise PrivadvError(f"{videos}: cannot hold the videos ({error}): make room there") from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
-
-
 def _settings(config: Config) -> str:
     # The same files give the same clips wherever they lie and however many workers read them.
-    return config.model_copy(update={"root": None, "workers": 0}).digest()
+    facts = config.model_dump(mode="json", exclude={"workers"})
+    private = facts["private"] or {}
+    for selection in (facts, private, private.get("test") or {}):
+        selection.pop("root", None)
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _listing(splits: Splits) -> str:
-    lines = [f"{split} {source.name} {len(source.files)}" for split in SPLITS for source in splits[split]]
+def _listing(parts: Parts) -> str:
+    lines = [f"{split} {source.name} {len(source.files)}" for split, part in parts.items()
+             for source in part.sources(split)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 
@@ -30,14 +31,17 @@ class Config(Section):
 
 
 def run(config: Config, clips: ClipSet, seed: int, context: StageContext) -> Trained:
-    """Reconstruction; the metric is PSNR in dB on validation clips, of the gray image where the release is gray."""
+    """Reconstruction; the metric is PSNR in dB on validation clips, of the gray image where the release is gray.
+
+    Where another set labels the privacy task, every second batch is of that set: the game will filter both.
+    """
     start = time.monotonic()
     torch.manual_seed(seed)
     filter_ = config.network.build()
     with Workbench(context) as bench:
-        curve = _train(
-            config, filter_, Feed(bench.open(clips, "train"), batch=config.batch, seed=seed), context
-        )
+        sets = (clips,) if clips.private is None else (clips, clips.private)
+        feeds = [Feed(bench.open(one, "train"), batch=config.batch, seed=seed) for one in sets]
+        curve = _train(config, filter_, feeds, context)
         psnr = _validate(filter_, bench.open(clips, "val"))
     context.tracker.metrics({"val/degradation_psnr": psnr}, config.steps)
     return Trained(
@@ -51,13 +55,13 @@ def run(config: Config, clips: ClipSet, seed: int, context: StageContext) -> Tra
 
 
 def _train(
-    config: Config, filter_: Degradation, feed: Feed, context: StageContext
+    config: Config, filter_: Degradation, feeds: list[Feed], context: StageContext
 ) -> list[tuple[int, float]]:
     """The reconstruction steps; gives the curve of training PSNR."""
     optimizer = torch.optim.Adam(filter_.parameters(), config.lr)
     curve: list[tuple[int, float]] = []
     with progress("pretrain_degradation", config.steps) as bar:
-        for step in range(1, config.steps + 1):
+        for step, feed in zip(range(1, config.steps + 1), itertools.cycle(feeds), strict=False):
             (clips,), _, _ = feed.draw()
             loss = _error(filter_, clips)
             optimizer.zero_grad(set_to_none=True)

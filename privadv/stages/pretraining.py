@@ -35,9 +35,10 @@ def pretrain(
     seed: int,
     context: StageContext,
 ) -> Trained:
-    """Train every reader (by role) on its own; metrics are validation accuracies, by role and the best."""
+    """Train every reader (by role) on its own; metrics are validation scores, by role and the best."""
     start = time.monotonic()
     store, classes = context.store, len((clips.target if player == "target" else clips.budget).classes)
+    clips = clips if player == "target" else clips.privacy
     with Workbench(context) as bench:
         config, filter_ = settings.fit, degradation.degradation.open(store)
         train, validation = (

@@ -13,13 +13,13 @@ import torch
 
 from privadv.config import Section
 from privadv.console import progress
-from privadv.data.feeds import BATCH, ClipArray, to_uint8
+from privadv.data.feeds import BATCH, ClipArray, Player, to_uint8
 from privadv.data.manifest import SPLITS, ClipSet
 from privadv.data.shards import write_shards
 from privadv.errors import PrivadvError
 from privadv.evaluation.rows import NOISY, parse
 from privadv.models.checkpoint import Trained
-from privadv.models.losses import accuracy
+from privadv.models.scores import score
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, filtered_batches
 from privadv.training import predict
@@ -37,7 +37,9 @@ class Config(Section):
 def run(
     config: Config, row: str, clips: ClipSet, seed: int, context: StageContext, game: Trained | None = None
 ) -> ClipSet:
-    """The clip set of ``row``. The filter's has the game's own readers scored on it: A_T_game and in-game leakage.
+    """The clip set of ``row``, with the set that labels the privacy task where that is another one.
+
+    The filter's has the game's own readers scored on it: A_T_game and in-game leakage.
 
     Raises:
         PrivadvError: the row does not exist, or the filter is asked for without a game.
@@ -47,6 +49,19 @@ def run(
             "render: the row 'filter' needs the game that trained it: give the manifest of train_adversarial"
         )
     torch.set_num_threads(context.workers)
+    if clips.private is None:
+        return _rendered(config, row, clips, seed, context, game, ("target", "budget"))
+    rendered = _rendered(config, row, clips, seed, context, game, ("target",))
+    private = _rendered(config, row, clips.private, seed + len(SPLITS), context, game, ("budget",))
+    leaked = {name: value for name, value in private.metrics.items() if name == "A_B_game"}
+    return rendered.model_copy(update={"private": private, "metrics": rendered.metrics | leaked})
+
+
+def _rendered(
+    config: Config, row: str, clips: ClipSet, seed: int, context: StageContext, game: Trained | None,
+    labelled: tuple[Player, ...],
+) -> ClipSet:
+    """One set as ``row`` stores it; ``labelled`` are the tasks that its labels are of."""
     start, splits, metrics = time.monotonic(), {}, {}
     with (
         Workbench(context) as bench,
@@ -64,7 +79,7 @@ def run(
             if split == "test":
                 metrics = _distance(array, rendered)
                 if row == "filter" and game is not None:
-                    metrics |= _game_scores(game, rendered, context) | _pace(game, array, context)
+                    metrics |= _game_scores(game, rendered, context, labelled) | _pace(game, array, context)
     seconds = time.monotonic() - start
     context.tracker.metrics(metrics)
     lineage = {"raw": clips.digest(), **({"game": game.digest()} if game else {})}
@@ -111,12 +126,16 @@ def _distance(raw: ClipArray, rendered: ClipArray) -> dict[str, float]:
     return {"psnr": 10 * math.log10(255**2 / error)} if error else {}
 
 
-def _game_scores(game: Trained, rendered: ClipArray, context: StageContext) -> dict[str, float]:
+def _game_scores(
+    game: Trained, rendered: ClipArray, context: StageContext, labelled: tuple[Player, ...]
+) -> dict[str, float]:
     """How the game's own readers do on the stored test clips; the in-game leakage is no evidence of privacy."""
-    target = game.target.open(context.store)
-    scores = {"A_T_game": accuracy(predict(target, rendered), rendered.target)}
-    leaks = [accuracy(predict(ref.open(context.store), rendered), rendered.budget) for ref in game.budget]
-    return {**scores, "A_B_game": max(leaks)}
+    players = {"A_T_game": ("target", [game.target]), "A_B_game": ("budget", game.budget)}
+    return {
+        name: max(score(predict(ref.open(context.store), rendered), rendered.labels(player)) for ref in refs)
+        for name, (player, refs) in players.items()
+        if player in labelled
+    }
 
 
 @torch.no_grad()

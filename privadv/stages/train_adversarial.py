@@ -41,14 +41,16 @@ class Config(Section):
 
 
 class GameFeeds(Feeds):
-    """Batches of one clip set that labels both tasks, from two independent streams."""
+    """Batches from two independent streams: of one clip set that labels both tasks, or of one set a task."""
 
-    shared = True
-
-    def __init__(self, train: ClipArray, validation: ClipArray, batch: int, seed: int) -> None:
+    def __init__(
+        self, train: ClipArray, validation: ClipArray, batch: int, seed: int, private: ClipArray | None = None
+    ) -> None:
+        """``private``: the training clips that label the budget task, where ``train`` does not."""
+        self.shared = private is None
         self.streams = {
             "target": Feed(train, batch=batch, seed=2 * seed),
-            "budget": Feed(train, batch=batch, seed=2 * seed + 1),
+            "budget": Feed(train if private is None else private, batch=batch, seed=2 * seed + 1),
         }
         self._validation = validation
 
@@ -83,7 +85,8 @@ def run(
     players = _players(config, degradation, target, budget, clips.budget.multi_label, context)
     with Workbench(context) as bench:
         validation = bench.open(clips, "val")
-        feeds = GameFeeds(bench.open(clips, "train"), validation, config.batch, seed)
+        private = bench.open(clips.private, "train") if clips.private else None
+        feeds = GameFeeds(bench.open(clips, "train"), validation, config.batch, seed, private)
         algorithm = config.algorithm.build(players)
         if config.restart is not None:
             algorithm = Restarting(config.restart, algorithm)
