@@ -28,7 +28,7 @@ def joint(model: M) -> M:
 
 
 def randn(shape: Sequence[int], generator: torch.Generator | None, where: torch.device) -> Tensor:
-    """Standard normal noise (N, ...). A ``generator`` of one's own draws for these N clips alone, the common one for all ranks'."""
+    """Standard normal noise (N, ...). A ``generator`` given draws for these N clips alone, the common one for all ranks'."""
     if generator is not None or count() == 1:
         return torch.randn(shape, generator=generator, device=where)
     share = share_of(shape[0])
