@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -23,11 +24,15 @@ from torch import Tensor, nn
 from privadv.config import Section
 from privadv.console import progress
 from privadv.data.feeds import BATCH, ClipArray, Feed, Player
+from privadv.device import device, devices
 from privadv.errors import PrivadvError
 from privadv.models.checkpoint import load_weights, save_weights
 from privadv.models.losses import classification_loss
 from privadv.models.reader import Adaptive, Reader, ReaderSpec, pixel_statistics
 from privadv.models.scores import fitted, score
+from privadv.parallel import group
+from privadv.parallel.gradients import shared
+from privadv.parallel.layers import joint
 
 TRAIN_SAMPLE = 1024
 """Of how many training clips, evenly chosen, the accuracy says whether a reader has fitted them."""
@@ -111,12 +116,21 @@ class Fitted:
 
 
 def fit_all(jobs: Sequence[Job], workers: int, what: str) -> dict[str, Fitted]:
-    """Train every job, ``workers`` at a time, one thread each; results by name in the jobs' order."""
+    """Train every job, ``workers`` at a time, one thread each; results by name in the jobs' order.
+
+    On GPUs there is one worker process a GPU. Ranks have no workers: all of them train each job together.
+    """
+    if group.count() > 1:
+        return _fit_together(jobs, what)
     context = get_context("spawn")
     ticks: Queue[int] = context.Queue()
+    places: Queue[str] = context.Queue()
+    for where in _places(workers):
+        places.put(where)
+    workers = len(_places(workers))
     threads = max(1, torch.get_num_threads() // workers) if len(jobs) >= workers else torch.get_num_threads()
     with (
-        ProcessPoolExecutor(min(workers, len(jobs)), context, _start_worker, (ticks, threads)) as pool,
+        ProcessPoolExecutor(min(workers, len(jobs)), context, _start_worker, (ticks, places, threads)) as pool,
         progress(what, sum(job.config.steps for job in jobs)) as bar,
     ):
         futures = [pool.submit(_fit_in_worker, job) for job in jobs]
@@ -129,6 +143,17 @@ def fit_all(jobs: Sequence[Job], workers: int, what: str) -> dict[str, Fitted]:
                 f"{what}: a worker process was killed, most likely for memory: set PRIVADV_WORKERS=1"
             ) from None
     return {one.name: one for one in fitted}
+
+
+def _fit_together(jobs: Sequence[Job], what: str) -> dict[str, Fitted]:
+    with progress(what, sum(job.config.steps for job in jobs)) as bar:
+        return {job.name: job.fit(bar.advance) for job in jobs}
+
+
+def _places(workers: int) -> list[str]:
+    """What every worker process computes on."""
+    found = [str(where) for where in devices()]
+    return found[:workers] if found != ["cpu"] else found * workers
 
 
 def _ticks(ticks: Queue[int], futures: list[Future[Fitted]]) -> Iterator[int]:
@@ -148,9 +173,10 @@ def _ticks(ticks: Queue[int], futures: list[Future[Fitted]]) -> Iterator[int]:
 _tick: Callable[[int], None] = lambda steps: None  # noqa: E731  set once in every worker
 
 
-def _start_worker(ticks: Queue[int], threads: int) -> None:
+def _start_worker(ticks: Queue[int], places: Queue[str], threads: int) -> None:
     global _tick
     _tick = ticks.put
+    os.environ["PRIVADV_DEVICE"] = places.get()
     torch.set_num_threads(threads)
 
 
@@ -162,10 +188,10 @@ def fit(job: FitJob, tick: Callable[[int], None] = lambda steps: None) -> Fitted
     """Train one reader in this process; a function of the job alone."""
     start = time.monotonic()
     torch.manual_seed(job.seed)
-    reader = read_with(job.spec, job.classes, job.weights, job.name)
+    reader = joint(read_with(job.spec, job.classes, job.weights, job.name).to(device()))
     train, validation = ClipArray.open(job.train), ClipArray.open(job.validation)
     course = _Course(job, train)
-    optimizer = torch.optim.AdamW(reader.parameters(), job.config.lr, weight_decay=job.config.weight_decay)
+    optimizer = shared(torch.optim.AdamW(reader.parameters(), job.config.lr, weight_decay=job.config.weight_decay))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, job.config.lr, job.config.steps, pct_start=0.15)
     best, best_state, since, curves = -1.0, reader.state_dict(), 0, {"train_loss": [], "val_accuracy": []}
     losses: list[float] = []
@@ -180,7 +206,7 @@ def fit(job: FitJob, tick: Callable[[int], None] = lambda steps: None) -> Fitted
         loss.backward()
         optimizer.step()
         schedule.step()
-        losses.append(loss.item())
+        losses.append(group.mean(loss.item()))
         tick(1)
         if eased and (step % job.config.every == 0 or step == job.config.steps):
             reached = score(predict(reader, validation), validation.labels(job.player))
@@ -249,18 +275,23 @@ def read_with(spec: ReaderSpec, classes: int, weights: bytes | None, where: str 
 
 def precise(config: FitConfig) -> torch.autocast:
     """Where a network's forward pass in ``config.precision`` belongs."""
-    return torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16")
+    return torch.autocast(device().type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
 @torch.no_grad()
 def predict(model: nn.Module, array: ClipArray, index: np.ndarray | None = None) -> Tensor:
-    """Logits (N, classes) of a whole array, or of its clips ``index``, in inference mode; the model goes back to its mode."""
-    chosen = np.arange(len(array)) if index is None else index
+    """Logits (N, classes) of a whole array, or of its clips ``index``, in inference mode; the model goes back to its mode.
+
+    They lie on the CPU. Ranks read an even part of the clips each, and get all logits.
+    """
+    chosen, where = np.arange(len(array)) if index is None else index, device()
+    with group.sharing(len(chosen)) as share:
+        own = chosen[share.rows][: share.own]
     was_training = model.training
-    model.eval()
-    logits = torch.cat([model(array.clips(chosen[i : i + BATCH])) for i in range(0, len(chosen), BATCH)])
+    model.to(where).eval()
+    batches = [model(array.clips(own[i : i + BATCH], where)).cpu() for i in range(0, len(own), BATCH)]
     model.train(was_training)
-    return logits
+    return group.gathered(batches)
 
 
 def _recent(losses: list[float], count: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 
@@ -38,6 +39,12 @@ def store_environment(s3_server: SeaweedServer, monkeypatch: pytest.MonkeyPatch)
 def store(store_environment: dict[str, str]) -> Store:
     """A store on a fresh bucket."""
     return Store.from_environment()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def on_the_cpu() -> None:
+    """What tests compare with was computed there."""
+    os.environ.setdefault("PRIVADV_DEVICE", "cpu")
 
 
 @pytest.fixture(autouse=True, scope="session")

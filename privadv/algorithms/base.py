@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from privadv.config import Section
 from privadv.models.degradation import Degradation
 from privadv.models.losses import accuracy
+from privadv.parallel.group import sharing, total
 
 Batch = tuple[Tensor, Tensor]
 
@@ -59,7 +60,11 @@ class AlgorithmConfig(Section):
 
 
 class Algorithm(ABC):
-    """Plays rounds. Owns its optimizers; draws as many batches from the feeds as it likes; every inner loop is bounded."""
+    """Plays rounds. Owns its optimizers; draws as many batches from the feeds as it likes; every inner loop is bounded.
+
+    It may be one of several ranks that play the same game, so whatever it decides by or reports goes through
+    :func:`privadv.parallel.group.means`.
+    """
 
     def __init__(self, players: Players) -> None:
         self.players = players
@@ -86,15 +91,18 @@ class Algorithm(ABC):
 
 @torch.no_grad()
 def validation_accuracy(players: Players, feeds: Feeds) -> float:
-    """The target's accuracy on the filter's output, over the validation stream."""
+    """The target's accuracy on the filter's output, over the validation stream; each rank reads its part of every batch."""
     was_training = players.target.training
     players.target.eval()
-    right, total = 0.0, 0
+    right, seen = 0.0, 0
     for clips, labels in feeds.validation():
-        right += accuracy(players.target(players.degradation(clips)), labels) * len(labels)
-        total += len(labels)
+        with sharing(len(labels)) as share:
+            logits = players.target(players.degradation(clips[share.rows]))
+        if share.own:
+            right += accuracy(logits[: share.own], labels[share.rows][: share.own]) * share.own
+        seen += len(labels)
     players.target.train(was_training)
-    return right / total
+    return total(right) / seen
 
 
 @contextmanager

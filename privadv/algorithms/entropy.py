@@ -23,6 +23,7 @@ from privadv.algorithms.base import (
     validation_accuracy,
 )
 from privadv.models.losses import accuracy, classification_loss, uniform_loss
+from privadv.parallel.group import means
 
 
 class EntropyConfig(AlgorithmConfig):
@@ -86,7 +87,8 @@ class Entropy(Algorithm):
             fooled = self._fooled(private)
             near = (filtered - clips).abs().mean() * self.config.reconstruction * 0.9 ** (self.round / 10)
             step(target_loss + self.config.gamma * fooled + near, self.degradation)
-        return {"target_loss": target_loss.item(), "degradation_fool": fooled.item()}
+        loss, fool = means([target_loss.item(), fooled.item()])
+        return {"target_loss": loss, "degradation_fool": fool}
 
     def _fooled(self, filtered: Tensor) -> Tensor:
         every = [uniform_loss(model(filtered), self.players.multi_label) for model in self.players.budget]
@@ -112,13 +114,13 @@ class Entropy(Algorithm):
                 filtered = self.players.degradation(clips)
             every = [model(filtered) for model in self.players.budget]
             losses = [classification_loss(logits, labels) for logits in every]
-            rights = [accuracy(logits.detach(), labels) for logits in every]
+            rights = means([accuracy(logits.detach(), labels) for logits in every])
             step(torch.stack(losses).mean(), *self.budget)
             steps += 1
             if min(rights) >= self.config.budget_bar:
                 break
         each = {f"budget_{k}_accuracy": right for k, right in enumerate(rights)}
-        lowest = min(loss.item() for loss in losses)
+        lowest = min(means([loss.item() for loss in losses]))
         return {
             "budget_steps": float(steps),
             "budget_loss_min": lowest,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, step
 from privadv.models.losses import accuracy, classification_loss
+from privadv.parallel.group import means
 
 
 class GRLConfig(AlgorithmConfig):
@@ -121,15 +122,16 @@ class GRL(Algorithm):
         """Mean loss of the ensemble, and the best accuracy in it."""
         every = [model(filtered) for model in self.players.budget]
         loss = torch.stack([classification_loss(logits, labels) for logits in every]).mean()
-        return loss, max(accuracy(logits.detach(), labels) for logits in every)
+        return loss, max(means([accuracy(logits.detach(), labels) for logits in every]))
 
     def _metrics(
         self, target_loss: Tensor, right: float, budget_loss: Tensor, read: float
     ) -> dict[str, float]:
+        loss, right, mean = means([target_loss.item(), right, budget_loss.item()])
         return {
-            "target_loss": target_loss.item(),
+            "target_loss": loss,
             "target_accuracy": right,
-            "budget_loss_mean": budget_loss.item(),
+            "budget_loss_mean": mean,
             "budget_accuracy_max": read,
             "degradation_weight": self.weight,
         }

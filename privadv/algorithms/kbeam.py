@@ -15,6 +15,7 @@ import torch
 
 from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, validation_accuracy
 from privadv.models.losses import accuracy, classification_loss
+from privadv.parallel.group import mean, means
 
 
 class KBeamConfig(AlgorithmConfig):
@@ -84,7 +85,7 @@ class KBeam(Algorithm):
                     (-loss).backward()
                     last += loss.item()
                 self.ascent.step()
-        return {"degradation_fool": last}
+        return {"degradation_fool": mean(last)}
 
     def _min(self, feeds: Feeds) -> dict[str, float]:
         """All budget models descend; the strongest is the one of the lowest loss in the last step."""
@@ -121,7 +122,7 @@ class KBeam(Algorithm):
                 (loss / count).backward()
                 losses[k] += loss.item() / count
                 rights[k] += accuracy(logits.detach(), labels) / count
-        return losses, rights
+        return means(losses), means(rights)
 
     def _target(self, feeds: Feeds) -> dict[str, float]:
         """Target and filter recover the target's accuracy, until the bar is reached or validation stops improving."""
@@ -149,5 +150,5 @@ class KBeam(Algorithm):
         return {
             "target_steps": float(steps),
             "val_target_accuracy": score,
-            **({"target_loss": loss} if steps else {}),
+            **({"target_loss": mean(loss)} if steps else {}),
         }

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, step
 from privadv.models.losses import accuracy, classification_loss, uniform_loss
+from privadv.parallel.group import means
 
 
 class UniformConfig(AlgorithmConfig):
@@ -82,11 +83,8 @@ class Uniform(Algorithm):
             private = filtered if feeds.shared else players.degradation(feeds.budget()[0])
             fooled = self._fooled(private)
             step(target_loss + self.config.gamma * fooled, self.degradation, self.target)
-        return {
-            "target_loss": target_loss.item(),
-            "target_accuracy": accuracy(logits, labels),
-            "degradation_fool": fooled.item(),
-        }
+        loss, right, fool = means([target_loss.item(), accuracy(logits, labels), fooled.item()])
+        return {"target_loss": loss, "target_accuracy": right, "degradation_fool": fool}
 
     def _fooled(self, filtered: Tensor) -> Tensor:
         models, multi_label = list(self.players.budget), self.players.multi_label
@@ -100,7 +98,8 @@ class Uniform(Algorithm):
         pool = [feeds.budget() for _ in range(self.config.pool_batches)]
         with torch.no_grad():
             pool = [(self.players.degradation(clips), labels) for clips, labels in pool]
-        losses, rights = zip(*(self._learn_one(k, pool) for k in range(len(self.budget))), strict=True)
+        learned = zip(*(self._learn_one(k, pool) for k in range(len(self.budget))), strict=True)
+        losses, rights = (means(values) for values in learned)
         self.strongest = min(range(len(losses)), key=losses.__getitem__)
         return {
             "budget_loss_min": min(losses),

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from privadv.data.manifest import Clip, ClipSet, Geometry
 from privadv.data.shards import read_shard
+from privadv.device import CPU, device, to_device
 from privadv.errors import PrivadvError
+from privadv.parallel import group
 from privadv.store import Store
 
 Player = Literal["target", "budget"]
@@ -74,9 +76,9 @@ class ClipArray:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def clips(self, index: Any) -> Tensor:
+    def clips(self, index: Any, where: torch.device = CPU) -> Tensor:
         """Chosen clips as float (n, 3, T, H, W) in [0, 1]."""
-        return to_float(self.frames[index])
+        return to_float(self.frames[index], where)
 
     def sample(self, most: int) -> np.ndarray:
         """The indices of at most ``most`` clips, evenly over the array."""
@@ -127,14 +129,14 @@ class ClipArray:
             )
 
 
-def to_float(frames: np.ndarray) -> Tensor:
-    """uint8 (N, T, H, W, 3) to float (N, 3, T, H, W) in [0, 1]."""
-    return torch.from_numpy(np.array(frames)).permute(0, 4, 1, 2, 3).float().div_(255)
+def to_float(frames: np.ndarray, where: torch.device = CPU) -> Tensor:
+    """uint8 (N, T, H, W, 3) to float (N, 3, T, H, W) in [0, 1]; only the bytes travel to the device."""
+    return to_device(torch.from_numpy(np.array(frames)), where).permute(0, 4, 1, 2, 3).float().div_(255)
 
 
 def to_uint8(clips: Tensor) -> np.ndarray:
     """Float (N, 3, T, H, W) in [0, 1] to uint8 (N, T, H, W, 3), as a camera would store it."""
-    return (clips.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 4, 1).contiguous().numpy()
+    return (clips.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 4, 1).contiguous().cpu().numpy()
 
 
 def open_split(store: Store, clips: ClipSet, split: str, folder: Path) -> ClipArray:
@@ -164,7 +166,8 @@ class Feed:
 
     Aligned arrays hold the same clips in the same order (raw and filtered); they are cut and mirrored alike. The first may hold
     them drawn several times over.
-    The stream is a function of (seed, position), so that :meth:`load_state_dict` resumes it exactly.
+    The stream is a function of (seed, position), so that :meth:`load_state_dict` resumes it exactly. Its batches lie on this
+    process's device; a rank of several gets its own rows of them.
     """
 
     def __init__(self, *arrays: ClipArray, batch: int, seed: int, shift: int = 3) -> None:
@@ -173,7 +176,8 @@ class Feed:
                 "feed: the arrays do not hold the same clips in the same order: render the row again"
             )
         self.arrays, self.batch, self.seed, self.shift = arrays, min(batch, len(arrays[0])), seed, shift
-        self.position = 0
+        self.position, self.where = 0, device()
+        group.rows(self.batch)  # refuses a batch that the ranks cannot share before anything is trained
 
     def state_dict(self) -> dict[str, int]:
         return {"position": self.position}
@@ -186,6 +190,7 @@ class Feed:
         index = self._index()
         rng = np.random.default_rng([self.seed, 1, self.position])
         self.position += 1
+        own = group.rows(len(index))
         moves = [
             (int(dy), int(dx), bool(mirror))
             for dy, dx, mirror in zip(
@@ -194,11 +199,16 @@ class Feed:
                 strict=True,
             )
         ]
+        index, moves = index[own], moves[own]
         batches = [
-            to_float(np.stack([_moved(array.frames[i % len(array)], *move) for i, move in zip(index, moves, strict=True)]))
+            to_float(
+                np.stack([_moved(array.frames[i % len(array)], *move) for i, move in zip(index, moves, strict=True)]),
+                self.where,
+            )
             for array in self.arrays[:arrays]
         ]
-        return batches, self.arrays[0].target[index], self.arrays[0].budget[index]
+        target, budget = (to_device(labels[index], self.where) for labels in (self.arrays[0].target, self.arrays[0].budget))
+        return batches, target, budget
 
     def _index(self) -> np.ndarray:
         a_pass = len(self.arrays[0]) // self.batch

@@ -19,6 +19,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
 from privadv.data.feeds import BATCH, ClipArray, Feed, Player
+from privadv.device import device
 from privadv.models.losses import classification_loss
 from privadv.models.reader import Reader, ReaderSpec
 from privadv.models.scores import fitted, score
@@ -39,7 +40,7 @@ class RawReader:
 
     def open(self) -> Reader:
         """The network, in inference mode."""
-        return read_with(self.spec, self.classes, self.weights).eval()
+        return read_with(self.spec, self.classes, self.weights).to(device()).eval()
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,14 @@ class Reconstruction(InversionJob):
         painter, curve = self._learn(tick)
 
         def read(array: ClipArray, index: np.ndarray) -> Tensor:
-            return _batched(index, lambda part: reader(painter(array.clips(part))))
+            return _batched(index, lambda part: reader(painter(array.clips(part, device()))))
 
         quality = _quality(painter, self.stored("test"), self.original("test"))
         return self.fitted(start, read, steps=self.config.steps, curves={"val_psnr": curve}, metrics=quality)
 
     def _learn(self, tick: Tick) -> tuple[nn.Module, list[tuple[int, float]]]:
         config, train, validation = self.config, self.stored("train"), self.stored("val")
-        painter = UNet(train.frames.shape[1]).to(memory_format=torch.channels_last)
+        painter = UNet(train.frames.shape[1]).to(device()).to(memory_format=torch.channels_last)
         feed = Feed(train, self.original("train"), batch=config.batch, seed=self.seed)
         optimizer = torch.optim.AdamW(painter.parameters(), config.lr, weight_decay=config.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, config.steps, pct_start=0.15)
@@ -139,10 +140,10 @@ class Nearest(InversionJob):
         """
         start, reader = time.monotonic(), self.reader.open()
         gallery = self.original("train")
-        known = F.normalize(_batched(np.arange(len(gallery)), lambda part: reader.features(gallery.clips(part))), dim=1)
+        known = F.normalize(_batched(np.arange(len(gallery)), lambda part: reader.features(gallery.clips(part, device()))), dim=1)
 
         def read(array: ClipArray, index: np.ndarray) -> Tensor:
-            seen = _batched(index, lambda part: reader.features(array.clips(part)))
+            seen = _batched(index, lambda part: reader.features(array.clips(part, device())))
             alike = F.normalize(seen, dim=1) @ known.T
             if gallery.budget.ndim == 2:
                 return _nearest(alike, gallery.budget > 0) - _nearest(alike, gallery.budget == 0)
@@ -159,7 +160,7 @@ def _nearest(alike: Tensor, members: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _batched(index: np.ndarray, read: Callable[[np.ndarray], Tensor]) -> Tensor:
-    return torch.cat([read(index[start : start + BATCH]) for start in range(0, len(index), BATCH)])
+    return torch.cat([read(index[start : start + BATCH]).cpu() for start in range(0, len(index), BATCH)])
 
 
 def _quality(painter: nn.Module, stored: ClipArray, raw: ClipArray, structure: bool = True) -> dict[str, float]:
@@ -167,7 +168,7 @@ def _quality(painter: nn.Module, stored: ClipArray, raw: ClipArray, structure: b
     errors, alike = [], []
     for start in range(0, len(raw), BATCH):
         index = np.arange(start, min(start + BATCH, len(raw)))
-        painted, wanted = _batched(index, lambda part: painter(stored.clips(part))), raw.clips(index)
+        painted, wanted = _batched(index, lambda part: painter(stored.clips(part, device()))), raw.clips(index)
         errors += (painted - wanted).pow(2).mean((1, 2, 3, 4)).tolist()
         if structure:
             frames = (clips.permute(0, 2, 3, 4, 1).flatten(0, 1).numpy() for clips in (painted, wanted))

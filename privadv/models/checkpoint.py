@@ -108,7 +108,7 @@ class Trained(Section):
 
 def save_weights(model: nn.Module) -> bytes:
     """A model's parameters and buffers as safetensors."""
-    return save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+    return save({name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()})
 
 
 def load_tensors(weights: bytes, where: str) -> dict[str, Tensor]:

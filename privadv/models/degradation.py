@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from privadv.config import Section
+from privadv.parallel.layers import randn
 
 
 class Release(Section):
@@ -87,11 +88,14 @@ class TransformNetwork(Degradation):
 
 
 def release(clips: Tensor, how: Release, generator: torch.Generator | None = None) -> Tensor:
-    """What is stored of painted ``clips``: channel mean, noise, clamp and quantisation, differentiable throughout."""
+    """What is stored of painted ``clips``: channel mean, noise, clamp and quantisation, differentiable throughout.
+
+    A ``generator``, on the clips' device, draws for these clips alone; without one the noise is that of all ranks' joint batch.
+    """
     if how.gray:
         clips = clips.mean(1, keepdim=True)
     if how.noise:
-        clips = clips + how.noise * torch.randn(clips.shape, generator=generator, device=clips.device)
+        clips = clips + how.noise * randn(clips.shape, generator, clips.device)
     clips = clips.clamp(0, 1)
     top = how.levels - 1
     clips = clips + ((clips * top).round() / top - clips).detach()

@@ -107,7 +107,7 @@ class Adaptive(nn.Module):
         self.register_buffer("deviation", torch.ones(3, 1, 1, 1))
 
     def adapt(self, mean: Tensor, deviation: Tensor) -> None:
-        self.mean, self.deviation = mean, deviation
+        self.mean, self.deviation = mean.to(self.mean.device), deviation.to(self.deviation.device)
 
     def forward(self, clips: Tensor) -> Tensor:
         return (clips - self.mean) / (self.deviation + self.floor)

@@ -9,10 +9,10 @@ import torch.distributed as dist
 
 from privadv.parallel.group import count
 
-O = TypeVar("O", bound=torch.optim.Optimizer)
+Opt = TypeVar("Opt", bound=torch.optim.Optimizer)
 
 
-def shared(optimizer: O) -> O:
+def shared(optimizer: Opt) -> Opt:
     """The same optimizer, which averages its gradients over all ranks before each of its steps."""
     if count() > 1:
         optimizer.register_step_pre_hook(_average)

@@ -131,13 +131,13 @@ def total(value: float) -> float:
     return _summed([value])[0] if count() > 1 else value
 
 
-def gathered(part: Tensor | None) -> Tensor:
-    """The ranks' parts one after the other, on the CPU; None is an empty part."""
-    parts: list[Tensor | None] = [part]
-    if count() > 1:
-        parts = [None] * count()
-        dist.all_gather_object(parts, part, group=_control)
-    return torch.cat([one for one in parts if one is not None])
+def gathered(own: list[Tensor]) -> Tensor:
+    """The batches of all ranks, on the CPU, one after the other in the order of ranks."""
+    if count() == 1:
+        return torch.cat(own)
+    every: list[list[Tensor]] = [[] for _ in range(count())]
+    dist.all_gather_object(every, own, group=_control)
+    return torch.cat([batch for batches in every for batch in batches])
 
 
 def from_first(value: T) -> T:

@@ -17,18 +17,20 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def joint(model: M) -> M:
-    """The same model, whose batch norms and dropouts work on the joint batch; alone, the model as it is."""
+    """The same model, whose batch norms, dropouts and stochastic depths work on the joint batch; alone, the model as it is."""
     if count() > 1:
+        from torchvision.ops import StochasticDepth
+
+        kinds = {_BatchNorm: _JointBatchNorm, nn.Dropout: _JointDropout, StochasticDepth: _JointDepth}
         for module in model.modules():
-            if isinstance(module, _BatchNorm):
-                module.__class__ = _JointBatchNorm
-            elif isinstance(module, nn.Dropout):
-                module.__class__ = _JointDropout
+            for kind, ours in kinds.items():
+                if isinstance(module, kind):
+                    module.__class__ = ours
     return model
 
 
 def randn(shape: Sequence[int], generator: torch.Generator | None, where: torch.device) -> Tensor:
-    """Standard normal noise (N, ...). A ``generator`` of one's own draws for these N clips alone, the common one for all ranks'."""
+    """Standard normal noise (N, ...). A ``generator`` given draws for these N clips alone, the common one for all ranks'."""
     if generator is not None or count() == 1:
         return torch.randn(shape, generator=generator, device=where)
     share = share_of(shape[0])
@@ -69,12 +71,12 @@ def batch_norm(
 
 
 class _Normalise(torch.autograd.Function):
-    """Mean 0 and variance 1 for each channel of all ranks' values together (Ioffe and Szegedy 2015), in float32."""
+    """Mean 0 and variance 1 for each channel of all ranks' values together (Ioffe and Szegedy 2015), in float32 or better."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         over, shape = _layout(x)
-        values = x.float()
+        values = x if x.dtype == torch.float64 else x.float()
         variance, mean = torch.var_mean(values, over, correction=0)
         own = torch.stack([mean, variance, torch.full_like(mean, values.numel() / len(mean))])
         every = [torch.empty_like(own) for _ in range(count())]
@@ -124,3 +126,12 @@ class _JointBatchNorm(_BatchNorm):
 class _JointDropout(nn.Dropout):
     def forward(self, input: Tensor) -> Tensor:
         return dropout(input, self.p, self.training)
+
+
+class _JointDepth(nn.Module):
+    """torchvision's StochasticDepth in its mode "row": leaves a block out for some clips' images."""
+
+    p: float
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input * dropout(input.new_ones((len(input), *[1] * (input.ndim - 1))), self.p, self.training)

@@ -11,6 +11,8 @@ from privadv.models.reader import ReaderSpec
 from privadv.stages.pretraining import Settings, pretrain
 from privadv.stages.stage import StageContext
 
+RANKS = True  # several processes may run it together
+
 
 class Config(Settings):
     """The K budget models, of one architecture or several, and their training."""

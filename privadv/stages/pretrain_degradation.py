@@ -15,10 +15,16 @@ from privadv.config import Section
 from privadv.console import progress
 from privadv.data.feeds import ClipArray, Feed
 from privadv.data.manifest import ClipSet
+from privadv.device import device, to_device
 from privadv.models.checkpoint import Trained
 from privadv.models.degradation import Degradation, TransformNet
+from privadv.parallel import group
+from privadv.parallel.gradients import shared
+from privadv.parallel.layers import joint
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_filter
+
+RANKS = True  # several processes may run it together
 
 
 class Config(Section):
@@ -37,7 +43,7 @@ def run(config: Config, clips: ClipSet, seed: int, context: StageContext) -> Tra
     """
     start = time.monotonic()
     torch.manual_seed(seed)
-    filter_ = config.network.build()
+    filter_ = joint(config.network.build().to(device()))
     with Workbench(context) as bench:
         sets = (clips,) if clips.private is None else (clips, clips.private)
         feeds = [Feed(bench.open(one, "train"), batch=config.batch, seed=seed) for one in sets]
@@ -58,7 +64,7 @@ def _train(
     config: Config, filter_: Degradation, feeds: list[Feed], context: StageContext
 ) -> list[tuple[int, float]]:
     """The reconstruction steps; gives the curve of training PSNR."""
-    optimizer = torch.optim.Adam(filter_.parameters(), config.lr)
+    optimizer = shared(torch.optim.Adam(filter_.parameters(), config.lr))
     curve: list[tuple[int, float]] = []
     with progress("pretrain_degradation", config.steps) as bar:
         for step, feed in zip(range(1, config.steps + 1), itertools.cycle(feeds), strict=False):
@@ -67,7 +73,7 @@ def _train(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            curve.append((step, _psnr(loss.item())))
+            curve.append((step, _psnr(group.mean(loss.item()))))
             context.tracker.metrics({"train/degradation_psnr": curve[-1][1]}, step)
             bar.advance(psnr=curve[-1][1])
     return curve
@@ -89,6 +95,6 @@ def _psnr(error: float) -> float:
 def _validate(filter_: Degradation, array: ClipArray) -> float:
     """PSNR in dB over all clips of ``array``."""
     filter_.eval()
-    errors = [_error(filter_, clips).item() * len(clips) for clips in array.batches()]
+    errors = [_error(filter_, to_device(clips, device())).item() * len(clips) for clips in array.batches()]
     filter_.train()
     return _psnr(sum(errors) / len(array))

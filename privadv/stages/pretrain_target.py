@@ -9,6 +9,8 @@ from privadv.models.reader import ReaderSpec
 from privadv.stages.pretraining import Settings, pretrain
 from privadv.stages.stage import StageContext
 
+RANKS = True  # several processes may run it together
+
 
 class Config(Settings):
     """The target model and its training."""

@@ -39,6 +39,19 @@ class StageContext:
     workers: int
 
 
+class Seat:
+    """How a process reaches what surrounds its stage: by itself, unless several processes run the stage together."""
+
+    def store(self) -> Store:
+        return Store.from_environment()
+
+    def tracker(self, store: Store, stage: str, task: str, params: dict[str, Any], tags: dict[str, str]) -> Tracker:
+        return Tracker.open(store, stage, task, params, tags)
+
+    def checkpoints(self, store: Store, task: str) -> Checkpoints:
+        return Checkpoints(store, task)
+
+
 def execute(
     stage: str,
     config: str,
@@ -61,25 +74,38 @@ def execute(
     Returns:
         The JSON of a Blob: where the manifest also lies in the store.
 
-    A user's mistake ends the process: one line on stderr and exit code 2.
+    A user's mistake ends the process: one line on stderr and exit code 2. A stage whose module says ``RANKS = True`` runs in
+    PRIVADV_ACCELERATORS processes together, see :mod:`privadv.parallel`; their number is no part of the task, since the result
+    does not depend on it.
     """
     signal.signal(signal.SIGTERM, _leave)
     try:
-        return _execute(stage, config, code, Path(output), inputs or {}, values)
+        if _together(stage):
+            # By name: extraction has no torch, and what starts processes decides no result that a cache knows.
+            launch = importlib.import_module("privadv.stages.launch")
+            return launch.launch(stage, config, code, output, inputs or {}, values, _accelerators(), _workers())
+        return perform(stage, config, code, Path(output), inputs or {}, values, Seat())
     except PrivadvError as error:
         print(f"privadv: {stage}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         raise SystemExit(2) from None
 
 
-def _execute(
-    stage: str, config: str, code: str, output: Path, sources: Mapping[str, Source], values: dict[str, Value]
+def perform(
+    stage: str,
+    config: str,
+    code: str,
+    output: Path,
+    sources: Mapping[str, Source],
+    values: dict[str, Value],
+    seat: Seat,
 ) -> str:
+    """The work of :func:`execute` in this process, on ``seat``; raises PrivadvError for a user's mistake."""
     # Threads that spin while they wait take the CPU from whoever they wait for; read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     module = importlib.import_module(f"privadv.stages.{stage}")
     hints = typing.get_type_hints(module.run)
     settings: Section = module.Config.parse(config, f"configuration of {stage}")
-    store = Store.from_environment()
+    store = seat.store()
     inputs = {name: _input(source, hints[name], store, f"{stage}'s input {name}")
               for name, source in sources.items() if source is not None}
     task = _task(stage, settings, code, inputs, values)
@@ -87,9 +113,9 @@ def _execute(
     section = {stage: settings.model_dump(mode="json")}
     params = {**section, **{name: value for name, value in values.items() if name != "configuration"}}
     tags = {"mlflow.runName": f"{stage} {values.get('row', '')}".rstrip(), "code": code, **platform_tags()}
-    with Tracker.open(store, stage, task, params, tags) as tracker:
+    with seat.tracker(store, stage, task, params, tags) as tracker:
         _introduce(tracker, section, inputs, code)
-        context = StageContext(store, tracker, Checkpoints(store, task), _workers())
+        context = StageContext(store, tracker, seat.checkpoints(store, task), _workers())
         manifest: Section = module.run(config=settings, context=context, **inputs, **named)
     text = manifest.canonical()
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -146,12 +172,29 @@ def _task(stage: str, settings: Section, code: str, inputs: dict[str, Any], valu
 
 def _workers() -> int:
     """CPU processes that a stage may use: PRIVADV_WORKERS, or one a CPU of this process."""
-    text = os.environ.get("PRIVADV_WORKERS", "")
-    if text and not (text.isdecimal() and int(text)):
-        raise PrivadvError(f"PRIVADV_WORKERS = '{text}' is no number of processes: set 1 or more")
-    if text:
-        return int(text)
+    number = _number("PRIVADV_WORKERS")
+    if number:
+        return number
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _accelerators() -> int:
+    """Processes that train together on this node: PRIVADV_ACCELERATORS, or one."""
+    return _number("PRIVADV_ACCELERATORS") or 1
+
+
+def _together(stage: str) -> bool:
+    """Whether several processes run this stage, on this node or, by torchrun's variable, on several."""
+    several = _accelerators() > 1 or os.environ.get("PET_NNODES", "1") != "1"
+    return several and getattr(importlib.import_module(f"privadv.stages.{stage}"), "RANKS", False)
+
+
+def _number(name: str) -> int | None:
+    """A variable's number of processes; None where it is not set."""
+    text = os.environ.get(name, "")
+    if text and not (text.isdecimal() and int(text)):
+        raise PrivadvError(f"{name} = '{text}' is no number of processes: set 1 or more")
+    return int(text) if text else None
 
 
 def _leave(_signal: int, _frame: types.FrameType | None) -> None:

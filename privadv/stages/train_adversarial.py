@@ -19,11 +19,17 @@ from privadv.config import Section
 from privadv.console import progress, say
 from privadv.data.feeds import ClipArray, Feed
 from privadv.data.manifest import ClipSet
+from privadv.device import device, random_state, set_random_state, to_device
 from privadv.models.checkpoint import Trained, save_weights
 from privadv.models.degradation import Release
+from privadv.parallel.gradients import shared
+from privadv.parallel.group import require_equal
+from privadv.parallel.layers import joint
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_filter, put_reader
 from privadv.training import Curves
+
+RANKS = True  # several processes may run it together
 
 
 class Config(Section):
@@ -65,7 +71,8 @@ class GameFeeds(Feeds):
     def validation(self) -> Iterator[Batch]:
         start = 0
         for clips in self._validation.batches():
-            yield clips, self._validation.target[start : start + len(clips)]
+            labels = self._validation.target[start : start + len(clips)]
+            yield to_device(clips, device()), to_device(labels, device())
             start += len(clips)
 
 
@@ -88,9 +95,12 @@ def run(
         private = bench.open(clips.private, "train") if clips.private else None
         feeds = GameFeeds(bench.open(clips, "train"), validation, config.batch, seed, private)
         algorithm = config.algorithm.build(players)
+        for optimizer in algorithm.optimizers().values():
+            shared(optimizer)
         if config.restart is not None:
             algorithm = Restarting(config.restart, algorithm)
         curves = _play(config, algorithm, feeds, context)
+        require_equal(_modules(players).values(), "train_adversarial")
         metrics = {"val_target_accuracy": validation_accuracy(players, feeds)}
     context.tracker.metrics({"val/target_accuracy": metrics["val_target_accuracy"]}, config.algorithm.rounds)
     models = {
@@ -121,7 +131,10 @@ def _players(
     if config.release is not None:
         ref = ref.model_copy(update={"spec": ref.spec.model_copy(update={"release": config.release})})
     models = nn.ModuleList(one.open(context.store) for one in budget.budget)
-    return Players(ref.open(context.store), target.target.open(context.store), models, multi_label)
+    filter_, reader = ref.open(context.store), target.target.open(context.store)
+    for model in (filter_, reader, models):
+        joint(model.to(device()))
+    return Players(filter_, reader, models, multi_label)
 
 
 def _play(config: Config, algorithm: Algorithm, feeds: GameFeeds, context: StageContext) -> Curves:
@@ -161,7 +174,7 @@ def _snapshot(algorithm: Algorithm, feeds: GameFeeds, curves: Curves) -> bytes:
         "streams": {name: stream.state_dict() for name, stream in feeds.streams.items()},
         "memory": algorithm.memory(),
         "curves": curves,
-        "random": torch.get_rng_state(),
+        "random": random_state(),
     }
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -174,7 +187,7 @@ def _resume(algorithm: Algorithm, feeds: GameFeeds, context: StageContext) -> tu
     if saved is None:
         return 0, {}
     number, parts = saved
-    state: dict[str, Any] = torch.load(io.BytesIO(parts["game"]), weights_only=True)
+    state: dict[str, Any] = torch.load(io.BytesIO(parts["game"]), "cpu", weights_only=True)
     for role, module in _modules(algorithm.players).items():
         module.load_state_dict(state["players"][role])
     for name, optimizer in algorithm.optimizers().items():
@@ -182,7 +195,7 @@ def _resume(algorithm: Algorithm, feeds: GameFeeds, context: StageContext) -> tu
     for name, stream in feeds.streams.items():
         stream.load_state_dict(state["streams"][name])
     algorithm.remember(state["memory"])
-    torch.set_rng_state(state["random"])
+    set_random_state(state["random"])
     say(f"train_adversarial: going on after round {number}")
     return number, state["curves"]
 

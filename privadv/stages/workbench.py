@@ -15,9 +15,11 @@ import torch
 
 from privadv.data.feeds import ClipArray, open_split, to_uint8
 from privadv.data.manifest import ClipSet
+from privadv.device import device, to_device
 from privadv.models.checkpoint import FilterRef, ReaderRef, save_weights
 from privadv.models.degradation import Degradation
 from privadv.models.reader import ReaderSpec
+from privadv.parallel import group
 from privadv.stages.stage import StageContext
 from privadv.store import Blob, Store
 from privadv.training import Curves, Fitted
@@ -31,7 +33,7 @@ class Workbench:
         self._temporary = tempfile.TemporaryDirectory(
             prefix="privadv-", dir=os.environ.get("PRIVADV_SCRATCH")
         )
-        self.folder = Path(self._temporary.name)
+        self.folder = group.scratch() or Path(self._temporary.name)
 
     def __enter__(self) -> Self:
         return self
@@ -42,15 +44,17 @@ class Workbench:
         self._temporary.cleanup()
 
     def open(self, clips: ClipSet, split: str) -> ClipArray:
-        """A split of a clip set, mapped from the scratch folder."""
-        return open_split(self.context.store, clips, split, self.folder)
+        """A split of a clip set, mapped from the scratch folder, which the ranks of a node share."""
+        with group.first_here():
+            return open_split(self.context.store, clips, split, self.folder)
 
     def filtered(self, array: ClipArray, filter_: Degradation, seed: int) -> ClipArray:
         """The clips as the filter releases them, in 8 bit; the filter runs once a clip."""
-        return array.derive(
-            array.path.with_name(f"filtered-{array.path.name}"),
-            filtered_batches(filter_, array.batches(), seed),
-        )
+        path = array.path.with_name(f"filtered-{array.path.name}")
+        with group.first_here() as first:
+            if first:
+                array.derive(path, filtered_batches(filter_, array.batches(), seed))
+            return ClipArray.open(path)
 
 
 @torch.no_grad()
@@ -58,11 +62,11 @@ def filtered_batches(
     filter_: Degradation, batches: Iterable[torch.Tensor], seed: int
 ) -> Iterator[np.ndarray]:
     """uint8 (n, T, H, W, 3) of float batches through the filter; ``seed`` draws the noise of its release."""
-    generator = torch.Generator().manual_seed(seed)
-    was_training = filter_.training
-    filter_.eval()
+    where, was_training = device(), filter_.training
+    generator = torch.Generator(where).manual_seed(seed)
+    filter_.to(where).eval()
     for batch in batches:
-        yield to_uint8(filter_(batch, generator))
+        yield to_uint8(filter_(to_device(batch, where), generator))
     filter_.train(was_training)
 
 

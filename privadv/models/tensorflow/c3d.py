@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from privadv.config import Section
 from privadv.models.tensorflow.same import Range, max_pool3d_same, to_range
+from privadv.parallel.layers import dropout
 
 STAGES = (("1",), ("2",), ("3a", "3b"), ("4a", "4b"), ("5a", "5b"))
 
@@ -83,7 +84,7 @@ class C3DNetwork(nn.Module):
             x = max_pool3d_same(x, (1 if stage == 0 else 2, 2, 2))
         x = x.permute(0, 2, 3, 4, 1).flatten(1)
         for name in ("d1", "d2"):
-            x = F.dropout(F.relu(F.linear(x, *self._of(name))), self.spec.dropout, self.training)
+            x = dropout(F.relu(F.linear(x, *self._of(name))), self.spec.dropout, self.training)
         return F.linear(x, *self._of("out"))
 
     def _of(self, name: str) -> tuple[Tensor, Tensor]:

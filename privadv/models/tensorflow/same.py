@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from privadv.models.frame import FrameNetwork
+from privadv.parallel.layers import batch_norm
 
 Range = Literal["signed", "unit", "bytes", "bytes_less_mean"]
 Statistics = Literal["moving", "batch"]
@@ -112,9 +113,9 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n = self.norm
         if n.statistics == "batch":
-            return F.batch_norm(x, None, None, self.gamma, self.beta, True, 0.0, n.epsilon)
+            return batch_norm(x, None, None, self.gamma, self.beta, True, 0.0, n.epsilon)
         moving = (self.moving_mean, self.moving_variance)
-        return F.batch_norm(x, *moving, self.gamma, self.beta, self.training, 1 - n.decay, n.epsilon)
+        return batch_norm(x, *moving, self.gamma, self.beta, self.training, 1 - n.decay, n.epsilon)
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
