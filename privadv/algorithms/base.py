@@ -97,6 +97,15 @@ def validation_accuracy(players: Players, feeds: Feeds) -> float:
     return right / total
 
 
+def recovery(players: Players, lr: float, decay: float) -> torch.optim.Adam:
+    """Adam for filter and target together; ``decay`` is the L2 term of the target's weights, not its biases (0.001 in the seed)."""
+    every = list(players.target.parameters())
+    weights = [parameter for parameter in every if parameter.ndim > 1]
+    rest = [parameter for parameter in every if parameter.ndim <= 1]
+    groups = [{"params": [*players.degradation.parameters(), *rest]}, {"params": weights, "weight_decay": decay}]
+    return torch.optim.Adam(groups, lr)
+
+
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
     """No gradients for the modules' parameters inside the block; gradients still flow through them to their inputs."""

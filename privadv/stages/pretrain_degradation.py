@@ -14,16 +14,21 @@ from privadv.config import Section
 from privadv.console import progress
 from privadv.data.feeds import ClipArray, Feed
 from privadv.data.manifest import ClipSet
-from privadv.models.checkpoint import Trained
+from privadv.models.checkpoint import FilterSpec, Trained
 from privadv.models.degradation import Degradation, TransformNet
+from privadv.stages.imported import imported_filter
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_filter
 
 
 class Config(Section):
-    """The filter's network, and its reconstruction training: Adam on the mean squared error."""
+    """The filter's network, and its reconstruction training: Adam on the mean squared error.
 
-    network: TransformNet = TransformNet()
+    ``start_from`` names imported weights (``python -m privadv.weights``) that take the training's place.
+    """
+
+    network: FilterSpec = TransformNet()
+    start_from: str | None = None
     steps: int = pydantic.Field(default=150, ge=0)
     batch: int = pydantic.Field(default=8, ge=1)
     lr: float = pydantic.Field(default=2e-3, gt=0)
@@ -35,9 +40,11 @@ def run(config: Config, clips: ClipSet, seed: int, context: StageContext) -> Tra
     torch.manual_seed(seed)
     filter_ = config.network.build()
     with Workbench(context) as bench:
-        curve = _train(
-            config, filter_, Feed(bench.open(clips, "train"), batch=config.batch, seed=seed), context
-        )
+        if config.start_from:
+            filter_, curve = imported_filter(context.store, config.start_from, config.network).open(context.store), []
+        else:
+            feed = Feed(bench.open(clips, "train"), batch=config.batch, seed=seed)
+            curve = _train(config, filter_, feed, context)
         psnr = _validate(filter_, bench.open(clips, "val"))
     context.tracker.metrics({"val/degradation_psnr": psnr}, config.steps)
     return Trained(

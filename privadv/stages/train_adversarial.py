@@ -21,6 +21,7 @@ from privadv.data.feeds import ClipArray, Feed
 from privadv.data.manifest import ClipSet
 from privadv.models.checkpoint import Trained, save_weights
 from privadv.models.degradation import Release
+from privadv.stages.imported import imported
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_filter, put_reader
 from privadv.training import Curves
@@ -29,10 +30,12 @@ from privadv.training import Curves
 class Config(Section):
     """The algorithm, the batch of the game's feeds, and how often the game is saved (``checkpoint_rounds``).
 
+    ``start_from`` names an imported game (``python -m privadv.weights``) that takes this one's place: no round is played.
     ``restart`` gives any algorithm the papers' "+". ``release`` replaces the release (gray, noise, levels) that the filter
     was pretrained with; null keeps it.
     """
 
+    start_from: str | None = None
     algorithm: AnyAlgorithm = UniformConfig()
     restart: RestartConfig | None = None
     batch: int = pydantic.Field(default=16, ge=1)
@@ -78,6 +81,9 @@ def run(
 ) -> Trained:
     """Play all rounds; leaves the filter, the target and the budget models of the game."""
     start = time.monotonic()
+    if config.start_from:
+        before = (degradation, target, budget)
+        degradation, target, budget = (imported(context.store, config.start_from, one) for one in before)
     torch.manual_seed(seed)
     torch.set_num_threads(context.workers)
     players = _players(config, degradation, target, budget, clips.budget.multi_label, context)
@@ -87,7 +93,7 @@ def run(
         algorithm = config.algorithm.build(players)
         if config.restart is not None:
             algorithm = Restarting(config.restart, algorithm)
-        curves = _play(config, algorithm, feeds, context)
+        curves = {} if config.start_from else _play(config, algorithm, feeds, context)
         metrics = {"val_target_accuracy": validation_accuracy(players, feeds)}
     context.tracker.metrics({"val/target_accuracy": metrics["val_target_accuracy"]}, config.algorithm.rounds)
     models = {
