@@ -26,18 +26,34 @@ def rows(repeats: int = 5) -> list[Row]:
         videos = make(Path(folder))
         found = [row for name, path in videos.items() for row in _ways(name, path, repeats)]
         long = next(iter(videos.values()))
-        return [*found, *_scattered(long, Path(folder), repeats), *_cores(long, repeats), *_exact(videos), *_memory(long, Path(folder))]
+        return [
+            *found,
+            *_scattered(long, Path(folder), repeats),
+            *_cores(long, repeats),
+            *_exact(videos),
+            *_memory(long, Path(folder)),
+        ]
 
 
 def make(folder: Path) -> dict[str, Path]:
     """The videos, out of a natural one: PRIVADV_REFERENCE_DATA/video/*.mp4, else ffmpeg's life-like generator (said in the name)."""
     reference = os.environ.get("PRIVADV_REFERENCE_DATA")
     natural = sorted(Path(reference, "video").glob("*.mp4")) if reference else []
-    source = ["-stream_loop", "3", "-i", str(natural[0])] if natural else ["-f", "lavfi", "-i", "mandelbrot=s=640x480:r=30"]
+    source = (
+        ["-stream_loop", "3", "-i", str(natural[0])]
+        if natural
+        else ["-f", "lavfi", "-i", "mandelbrot=s=640x480:r=30"]
+    )
     kind = "natural" if natural else "mandelbrot"
     made = {
-        f"H.264 640x480, gop 250, {kind}": (folder / "long.mp4", ["-s", "640x480", "-c:v", "libx264", "-g", "250", "-preset", "medium"]),
-        f"MPEG-4 ASP (XviD) 320x240, {kind}": (folder / "long.avi", ["-s", "320x240", "-c:v", "mpeg4", "-vtag", "XVID", "-q:v", "4", "-bf", "1"]),
+        f"H.264 640x480, gop 250, {kind}": (
+            folder / "long.mp4",
+            ["-s", "640x480", "-c:v", "libx264", "-g", "250", "-preset", "medium"],
+        ),
+        f"MPEG-4 ASP (XviD) 320x240, {kind}": (
+            folder / "long.avi",
+            ["-s", "320x240", "-c:v", "mpeg4", "-vtag", "XVID", "-q:v", "4", "-bf", "1"],
+        ),
     }
     for path, encoding in made.values():
         _ffmpeg([*source, "-frames:v", "900", "-an", "-pix_fmt", "yuv420p", *encoding, str(path)])
@@ -53,7 +69,17 @@ def _ways(name: str, path: Path, repeats: int) -> list[Row]:
         "ffmpeg, one thread, raw frames": (lambda: raw_frames(path), ">= 1"),
     }
     return [
-        faster("extraction", f"all frames, {name}", lambda: decode(path, range(count), SIZE), other, theirs, count, "frames/s", goal, repeats)
+        faster(
+            "extraction",
+            f"all frames, {name}",
+            lambda: decode(path, range(count), SIZE),
+            other,
+            theirs,
+            count,
+            "frames/s",
+            goal,
+            repeats,
+        )
         for other, (theirs, goal) in others.items()
     ]
 
@@ -62,8 +88,19 @@ def _scattered(long: Path, folder: Path, repeats: int) -> list[Row]:
     short = folder / "short.mp4"
     _ffmpeg(["-i", str(long), "-frames:v", "60", "-c:v", "libx264", "-g", "250", str(short)])
     wanted = np.linspace(0, 59, WINDOW).round().astype(int).tolist()
-    return [faster("extraction", f"{WINDOW} scattered frames of a clip of 60", lambda: decode(short, wanted, SIZE),
-                   "the seed's way: OpenCV, a seek a frame", lambda: seek(short, wanted), WINDOW, "frames/s", ">= 1", repeats)]
+    return [
+        faster(
+            "extraction",
+            f"{WINDOW} scattered frames of a clip of 60",
+            lambda: decode(short, wanted, SIZE),
+            "the seed's way: OpenCV, a seek a frame",
+            lambda: seek(short, wanted),
+            WINDOW,
+            "frames/s",
+            ">= 1",
+            repeats,
+        )
+    ]
 
 
 def _cores(path: Path, repeats: int) -> list[Row]:
@@ -72,8 +109,23 @@ def _cores(path: Path, repeats: int) -> list[Row]:
     count = count_frames(path)
     with ProcessPoolExecutor(cores, get_context("spawn")) as pool:
         list(pool.map(_whole, [path] * cores))  # imports are not what is measured
-        many, one, ratio = paired(lambda: list(pool.map(_whole, [path] * files)), lambda: [_whole(path) for _ in range(files)], max(2, repeats // 2))
-    return [Row("extraction", f"{files} files over {cores} cores", files * count / many, "one core", files * count / one, "frames/s", ratio, f"~ {cores}")]
+        many, one, ratio = paired(
+            lambda: list(pool.map(_whole, [path] * files)),
+            lambda: [_whole(path) for _ in range(files)],
+            max(2, repeats // 2),
+        )
+    return [
+        Row(
+            "extraction",
+            f"{files} files over {cores} cores",
+            files * count / many,
+            "one core",
+            files * count / one,
+            "frames/s",
+            ratio,
+            f"~ {cores}",
+        )
+    ]
 
 
 def _exact(videos: dict[str, Path]) -> list[Row]:
@@ -83,7 +135,15 @@ def _exact(videos: dict[str, Path]) -> list[Row]:
         every = raw_frames(path, "bicubic+accurate_rnd+bitexact")
         wanted = np.linspace(0, len(every) - 1, 64).round().astype(int)
         worst = np.abs(every[wanted].astype(int) - decode(path, wanted.tolist(), SIZE).astype(int)).max()
-        found.append(alone("extraction", f"largest difference to ffmpeg's frames, {name}", float(worst), "grey levels", "0"))
+        found.append(
+            alone(
+                "extraction",
+                f"largest difference to ffmpeg's frames, {name}",
+                float(worst),
+                "grey levels",
+                "0",
+            )
+        )
     return found
 
 
@@ -92,7 +152,18 @@ def _memory(long: Path, folder: Path) -> list[Row]:
     longer = folder / "longer.mp4"
     _ffmpeg(["-stream_loop", "3", "-i", str(long), "-c", "copy", str(longer)])
     peaks = [_peak(path) for path in (long, longer)]
-    return [Row("extraction", "peak memory, a video four times as long", peaks[1], "the video", peaks[0], "MiB", peaks[0] / peaks[1], "~ 1")]
+    return [
+        Row(
+            "extraction",
+            "peak memory, a video four times as long",
+            peaks[1],
+            "the video",
+            peaks[0],
+            "MiB",
+            peaks[0] / peaks[1],
+            "~ 1",
+        )
+    ]
 
 
 def seek(path: Path, wanted: range | list[int]) -> np.ndarray:
@@ -128,8 +199,21 @@ def torchcodec(path: Path, wanted: range) -> object:
 
 def raw_frames(path: Path, flags: str = "bicubic") -> np.ndarray:
     """The practical limit: the ffmpeg command, one thread, scaled RGB on a pipe."""
-    command = ["-threads", "1", "-i", str(path), "-vf", f"scale={SIZE[1]}:{SIZE[0]}:flags={flags}", "-fps_mode", "passthrough",
-               "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    command = [
+        "-threads",
+        "1",
+        "-i",
+        str(path),
+        "-vf",
+        f"scale={SIZE[1]}:{SIZE[0]}:flags={flags}",
+        "-fps_mode",
+        "passthrough",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-",
+    ]
     output = subprocess.run([_command(), "-v", "error", *command], stdout=subprocess.PIPE, check=True).stdout
     return np.frombuffer(output, np.uint8).reshape(-1, *SIZE, 3)
 
@@ -139,11 +223,15 @@ def _whole(path: Path) -> int:
 
 
 def _peak(path: Path) -> float:
-    code = ("import resource, sys; from pathlib import Path; from privadv.data.video import decode; "
-            f"decode(Path(sys.argv[1]), range({WINDOW}), {SIZE}); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)")
+    code = (
+        "import resource, sys; from pathlib import Path; from privadv.data.video import decode; "
+        f"decode(Path(sys.argv[1]), range({WINDOW}), {SIZE}); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
     import sys
 
-    done = subprocess.run([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True, check=True
+    )
     return int(done.stdout) / 1024
 
 

@@ -53,8 +53,16 @@ def _round(precision: str, repeats: int) -> Iterator[Row]:
 
     for name, work in mine.items():
         own, others, ratio = paired(lambda work=work: run(work), lambda name=name: run(theirs[name]), repeats)  # type: ignore[misc]
-        yield Row("GPU", f"K-beam {name} step, K = {K}, {precision}", BATCH / own, f"plain port, {precision}", BATCH / others,
-                  "clips/s", ratio, ">= 3")
+        yield Row(
+            "GPU",
+            f"K-beam {name} step, K = {K}, {precision}",
+            BATCH / own,
+            f"plain port, {precision}",
+            BATCH / others,
+            "clips/s",
+            ratio,
+            ">= 3",
+        )
 
 
 def _ceiling(repeats: int) -> Iterator[Row]:
@@ -74,8 +82,16 @@ def _ceiling(repeats: int) -> Iterator[Row]:
 
     step, one, _ = paired(learn, product, repeats)
     rate, ceiling = BATCH * 3 * c3d_flops() / step, 2 * 8192**3 / one
-    yield Row("GPU", "C3D forward and backward, bfloat16", rate / 1e12, "bfloat16 matmul", ceiling / 1e12, "TFLOP/s",
-              rate / ceiling, ">= 0.4")
+    yield Row(
+        "GPU",
+        "C3D forward and backward, bfloat16",
+        rate / 1e12,
+        "bfloat16 matmul",
+        ceiling / 1e12,
+        "TFLOP/s",
+        rate / ceiling,
+        ">= 0.4",
+    )
 
 
 def main() -> int:
@@ -84,8 +100,14 @@ def main() -> int:
     except RuntimeError as error:
         print(f"benchmarks.gpu: {error}", file=sys.stderr)
         return 1
-    facts = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "when": time.strftime("%Y-%m-%d")}
-    Path(sys.argv[1]).write_text(json.dumps({"facts": facts, "rows": [dataclasses.asdict(row) for row in found]}, indent=1))
+    facts = {
+        "gpu": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "when": time.strftime("%Y-%m-%d"),
+    }
+    Path(sys.argv[1]).write_text(
+        json.dumps({"facts": facts, "rows": [dataclasses.asdict(row) for row in found]}, indent=1)
+    )
     return 0
 
 

@@ -34,8 +34,17 @@ def paired(ours: Work, theirs: Work, repeats: int = 5) -> tuple[float, float, fl
     return statistics.median(mine), statistics.median(others), ratio
 
 
-def faster(section: str, what: str, ours: Work, other: str, theirs: Work, units: float, unit: str,
-           goal: str = "", repeats: int = 5) -> Row:
+def faster(
+    section: str,
+    what: str,
+    ours: Work,
+    other: str,
+    theirs: Work,
+    units: float,
+    unit: str,
+    goal: str = "",
+    repeats: int = 5,
+) -> Row:
     """A row of rates: ``units`` of work a call, given as ``unit``, such as frames/s."""
     own, others, ratio = paired(ours, theirs, repeats)
     return Row(section, what, units / own, other, units / others, unit, ratio, goal)

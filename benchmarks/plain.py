@@ -20,7 +20,9 @@ class Filter(nn.Module):
     def __init__(self, width: int = 32, blocks: int = 5, kernel: int = 9) -> None:
         super().__init__()
         w = width
-        self.encode = nn.Sequential(_norm_conv(3, w, kernel), _norm_conv(w, 2 * w, 3, 2), _norm_conv(2 * w, 4 * w, 3, 2))
+        self.encode = nn.Sequential(
+            _norm_conv(3, w, kernel), _norm_conv(w, 2 * w, 3, 2), _norm_conv(2 * w, 4 * w, 3, 2)
+        )
         self.blocks = nn.ModuleList(
             nn.Sequential(
                 _norm_conv(4 * w, 4 * w, 3),
@@ -51,7 +53,9 @@ class C3D(nn.Module):
         super().__init__()
         channels = [3, *(width * scale for scale in (1, 2, 4, 4, 8, 8, 8, 8))]
         self.convs = nn.ModuleList(nn.Conv3d(a, b, 3, padding=1) for a, b in pairwise(channels))
-        self.dense = nn.ModuleList([nn.Linear(features, dense), nn.Linear(dense, dense), nn.Linear(dense, classes)])
+        self.dense = nn.ModuleList(
+            [nn.Linear(features, dense), nn.Linear(dense, dense), nn.Linear(dense, classes)]
+        )
 
     def forward(self, clips: Tensor) -> Tensor:
         x = clips * 2 - 1
@@ -71,7 +75,17 @@ class MobileNet(nn.Module):
 
     def __init__(self, classes: int, width: float = 0.6) -> None:
         super().__init__()
-        plan = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
+        plan = [
+            (64, 1),
+            (128, 2),
+            (128, 1),
+            (256, 2),
+            (256, 1),
+            (512, 2),
+            *[(512, 1)] * 5,
+            (1024, 2),
+            (1024, 1),
+        ]
         layers, inputs = [_batch_conv(3, int(32 * width), 3, 2)], int(32 * width)
         for outputs, stride in plan:
             scaled = int(outputs * width)

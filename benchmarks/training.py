@@ -58,7 +58,11 @@ def port(game: KBeam, device: str = "cpu") -> plain.Game:
     """The port with the weights of ``game``."""
     filter_, target = plain.Filter().to(device), plain.C3D(8).to(device)
     budget = [plain.MobileNet(13).to(device) for _ in range(K)]
-    copies = [(filter_, game.players.degradation), (target, game.players.target), *zip(budget, game.players.budget, strict=True)]
+    copies = [
+        (filter_, game.players.degradation),
+        (target, game.players.target),
+        *zip(budget, game.players.budget, strict=True),
+    ]
     for copy, original in copies:
         take(copy, original)
     return plain.Game(filter_, target, budget)
@@ -73,7 +77,11 @@ def take(copy: nn.Module, original: nn.Module) -> None:
 
 def steps(game: KBeam, feeds: Feeds) -> dict[str, object]:
     """One step of each phase, by name."""
-    return {"max": lambda: game._max(feeds), "min": lambda: game._min(feeds), "target": lambda: target_step(game, feeds)}
+    return {
+        "max": lambda: game._max(feeds),
+        "min": lambda: game._min(feeds),
+        "target": lambda: target_step(game, feeds),
+    }
 
 
 def target_step(game: KBeam, feeds: Feeds) -> None:
@@ -93,10 +101,31 @@ def rows(repeats: int = 5) -> list[Row]:
     }
     found = []
     for name, work in steps(game, feeds).items():
-        row = faster("training", f"K-beam {name} step, K = {K}", work, "plain port", theirs[name], BATCH, "clips/s", ">= 1", repeats)  # type: ignore[arg-type]
+        row = faster(
+            "training",
+            f"K-beam {name} step, K = {K}",
+            work,
+            "plain port",
+            theirs[name],
+            BATCH,
+            "clips/s",
+            ">= 1",
+            repeats,
+        )  # type: ignore[arg-type]
         seconds = BATCH / row.ours
-        found += [row, Row("training", f"K-beam {name} step, seconds", seconds, "the seed's code", SEED_SECONDS[name], "s",
-                           SEED_SECONDS[name] / seconds, ">= 2")]
+        found += [
+            row,
+            Row(
+                "training",
+                f"K-beam {name} step, seconds",
+                seconds,
+                "the seed's code",
+                SEED_SECONDS[name],
+                "s",
+                SEED_SECONDS[name] / seconds,
+                ">= 2",
+            ),
+        ]
     return [*found, *_matmul(repeats)]
 
 
@@ -113,7 +142,16 @@ def _matmul(repeats: int) -> list[Row]:
     rate = BATCH * 3 * c3d_flops() / step
     ceiling = 2 * 2000**3 / product
     return [
-        Row("training", "C3D forward and backward", rate / 1e9, "float32 matmul", ceiling / 1e9, "GFLOP/s", rate / ceiling, ">= 0.75"),
+        Row(
+            "training",
+            "C3D forward and backward",
+            rate / 1e9,
+            "float32 matmul",
+            ceiling / 1e9,
+            "GFLOP/s",
+            rate / ceiling,
+            ">= 0.75",
+        ),
         alone("training", "2000 x 2000 float32 matmul (the seed's machine: 0.19)", product, "s"),
     ]
 

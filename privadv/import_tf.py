@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from safetensors.torch import save
 from torch import nn
@@ -20,6 +20,7 @@ from torch import nn
 from privadv.config import Section
 from privadv.console import say
 from privadv.errors import PrivadvError
+from privadv.models.shelf import NamedModel
 from privadv.models.tensorflow.c3d import TfC3D
 from privadv.models.tensorflow.same import Range
 from privadv.models.tensorflow.scopes import (
@@ -40,16 +41,10 @@ from privadv.tf_checkpoint import locate, variables
 SHOWN = 12
 
 
-class ImportedModel(Section):
-    """One network: ``spec``, ``classes`` and ``weights`` are those of a stored model, ``file`` lies beside the manifest."""
+class ImportedModel(NamedModel):
+    """One network, whose weights lie in ``file`` beside the manifest."""
 
-    kind: Literal["filter", "reader"]
-    spec: dict[str, Any]
-    classes: int | None = None
-    weights: Blob
     file: str
-    scope: str
-    source: str
 
 
 class Imported(Section):

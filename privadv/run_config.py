@@ -68,6 +68,23 @@ class RunConfig(Section):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _clips_fit(self) -> Self:
+        clips = self.extract_frames
+        readers = (self.pretrain_target.reader, *self.pretrain_budget.readers, self.attack.target)
+        for reader in (*readers, *(attacker.reader for attacker in self.attack.attackers)):
+            size = getattr(reader.network, "size", None)
+            if size and size != (clips.frames, *clips.crop):
+                raise ValueError(f"a {reader.family} of size {list(size)} cannot read clips of {[clips.frames, *clips.crop]}")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _mistakes_are_the_paper_s(self) -> Self:
+        wanted = getattr(self.train_adversarial.algorithm, "sigmoid_target", "uniform")
+        if wanted == "present" and self.attack.profile != "paper":
+            raise ValueError("sigmoid_target: present is a mistake of the seed's code: attack.profile: paper alone takes it")
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _seen_is_told(self) -> Self:
         families = {reader.family for reader in self.pretrain_budget.readers}
         if families != set(self.attack.seen):

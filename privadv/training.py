@@ -43,7 +43,7 @@ Curves = dict[str, list[tuple[int, float]]]
 
 
 class FitConfig(Section):
-    """How a reader is trained: AdamW under a one-cycle learning rate; the best validation model is kept.
+    """How a reader is trained: AdamW under a one-cycle or constant learning rate; the best validation model is kept.
 
     ``ease``: share of the steps over which warm-started readers move from raw to filtered pixels.
     ``precision``: of the networks' arithmetic while they learn; weights, losses, treatments and predictions stay in float32.
@@ -57,6 +57,7 @@ class FitConfig(Section):
     every: int = pydantic.Field(default=100, ge=1)
     ease: float = pydantic.Field(default=0.4, ge=0, le=1)
     precision: Literal["float32", "bfloat16"] = "float32"
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
     patience: int = pydantic.Field(default=0, ge=0)
 
 
@@ -192,7 +193,7 @@ def fit(job: FitJob, tick: Callable[[int], None] = lambda steps: None) -> Fitted
     train, validation = ClipArray.open(job.train), ClipArray.open(job.validation)
     course = _Course(job, train)
     optimizer = shared(torch.optim.AdamW(reader.parameters(), job.config.lr, weight_decay=job.config.weight_decay))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, job.config.lr, job.config.steps, pct_start=0.15)
+    schedule = _schedule(optimizer, job.config)
     best, best_state, since, curves = -1.0, reader.state_dict(), 0, {"train_loss": [], "val_accuracy": []}
     losses: list[float] = []
     step = 0
@@ -233,6 +234,12 @@ def fit(job: FitJob, tick: Callable[[int], None] = lambda steps: None) -> Fitted
         logits,
         curves,
     )
+
+
+def _schedule(optimizer: torch.optim.Optimizer, config: FitConfig) -> torch.optim.lr_scheduler.LRScheduler:
+    if config.schedule == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, config.steps, pct_start=0.15)
 
 
 class _Course:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import copy
+import typing
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from privadv.algorithms.base import Algorithm, AlgorithmConfig, Batch, Feeds, Players, frozen
+from privadv.algorithms import kbeam
+from privadv.algorithms.base import Algorithm, AlgorithmConfig, Batch, Feeds, Players, frozen, recovery
 from privadv.algorithms.entropy import EntropyConfig
 from privadv.algorithms.grl import GRLConfig, reverse
 from privadv.algorithms.kbeam import KBeamConfig
-from privadv.algorithms.restart import RestartConfig, Restarting
+from privadv.algorithms.restart import RestartConfig, Restarting, _forget
 from privadv.algorithms.uniform import UniformConfig
+from privadv.models.clip import C3D, R2Plus1D
 from privadv.models.degradation import Release, TransformNet, release
+from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet, Vgg
+from privadv.models.library import Name, Torchvision
 from privadv.models.losses import classification_loss, uniform_loss
+from privadv.models.reader import ReaderSpec
+from privadv.models.tensorflow.c3d import TfC3D
+from privadv.models.tensorflow.inception import TfInception
+from privadv.models.tensorflow.mobilenet import TfMobileNet
+from privadv.models.tensorflow.resnet import TfResNet
 
 CONFIGS = [
     UniformConfig(rounds=2, fool_steps=2, min_steps=2, pool_batches=2),
@@ -53,6 +64,14 @@ class Toy(Feeds):
 
     def validation(self) -> Iterator[Batch]:
         yield self.target()
+
+
+class ManyLabels(Toy):
+    """The toy with two attributes to hide: what blue shows, and its opposite."""
+
+    def draw(self, count: int = 32) -> tuple[Tensor, Tensor, Tensor]:
+        clips, target, budget = super().draw(count)
+        return clips, target, torch.stack([budget, 1 - budget], 1)
 
 
 class Mixer(nn.Module):
@@ -332,3 +351,113 @@ def test_restarting_renews_budget_models_and_their_optimizers_and_nobody_else(st
     )
     assert same == (start == "pretrained")
     assert algorithm.update(Toy())["budget_restarted"] == 1
+
+
+@pytest.mark.parametrize("config", CONFIGS[:1] + CONFIGS[3:], ids=lambda config: f"{config.kind}")
+@pytest.mark.parametrize("count", [1, 5])
+def test_any_number_of_budget_models_and_many_labels(config: AlgorithmConfig, count: int) -> None:
+    cast = players(budgets=count)
+    cast.multi_label = True
+    before = copy.deepcopy(cast)
+    metrics = config.build(cast).update(ManyLabels())
+    assert all(torch.isfinite(torch.tensor(value)) for value in metrics.values())
+    assert all(moved(a, b) for a, b in zip(before.budget, cast.budget, strict=True))
+
+
+def test_one_family_at_several_widths_and_several_families_play_together() -> None:
+    torch.manual_seed(0)
+    mixed = [
+        MobileNet(width=0.25, depth=0),
+        MobileNet(width=0.5, depth=0),
+        ResNet(width=4, stages=1),
+        TfMobileNet(width=0.25, statistics="batch"),
+    ]
+    models = nn.ModuleList(ReaderSpec(network=network).build(2) for network in mixed)  # pyright: ignore[reportArgumentType]
+    cast = Players(Mixer(), reader(), models)  # pyright: ignore[reportArgumentType]
+    before = copy.deepcopy(cast)
+    metrics = EntropyConfig(rounds=1, target_steps=1, budget_steps=1, target_bar=1.1).build(cast).update(Toy())
+    assert {f"budget_{k}_accuracy" for k in range(4)} <= set(metrics)
+    assert all(moved(a, b) for a, b in zip(before.budget, cast.budget, strict=True))
+
+
+def test_inner_loops_end_when_no_bar_is_ever_reached() -> None:
+    never = KBeamConfig(max_steps=1, min_steps=3, target_steps=9, budget_bar=2.0, target_bar=2.0, patience=2)
+    metrics = never.build(players()).update(Toy())
+    assert metrics["budget_steps"] == 3 and 2 <= metrics["target_steps"] <= 9
+    metrics = EntropyConfig(target_steps=4, budget_steps=3, target_bar=2.0, budget_bar=2.0).build(players()).update(Toy())
+    assert (metrics["target_steps"], metrics["budget_steps"]) == (4, 3)
+
+
+def test_kbeam_gives_up_after_measurements_without_a_new_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    falling = iter([0.8, 0.7, 0.6, 0.5, 0.4])
+    monkeypatch.setattr(kbeam, "validation_accuracy", lambda *_: next(falling))
+    metrics = KBeamConfig(target_steps=30, target_bar=0.85, patience=3).build(players())._target(Toy())
+    assert metrics["target_steps"] == 3 and metrics["val_target_accuracy"] == 0.5
+
+
+def test_the_maximum_over_the_ensemble_is_taken_for_each_clip() -> None:
+    class Says(nn.Module):
+        def __init__(self, logits: list[list[float]]) -> None:
+            super().__init__()
+            self.logits = nn.Parameter(torch.tensor(logits))
+
+        def forward(self, clips: Tensor) -> Tensor:
+            return self.logits
+
+    sure, unsure = [9.0, 0.0], [0.0, 0.0]
+    ensemble = nn.ModuleList([Says([sure, unsure]), Says([unsure, sure])])
+    cast = Players(Mixer(), reader(), ensemble)  # pyright: ignore[reportArgumentType]
+    fooled = EntropyConfig().build(cast)._fooled(torch.zeros(2, 3, 2, 4, 4))
+    assert fooled.item() == pytest.approx(uniform_loss(torch.tensor([sure])).item())
+
+
+def test_the_reconstruction_term_by_hand() -> None:
+    cast, t = players(), 20
+    torch.nn.init.constant_(cast.degradation.mix.bias, 0.1)  # pyright: ignore
+    algorithm = EntropyConfig(gamma=0.0, reconstruction=0.5).build(cast)
+    algorithm.round = t
+    twin = copy.deepcopy(cast)
+    algorithm._fool(Toy())
+    clips, labels = Toy().target()
+    filtered = twin.degradation(clips)
+    near = 0.5 * 0.9**2 * (filtered - clips).abs().mean()
+    (classification_loss(twin.target(filtered), labels) + near).backward()
+    for mine, other in zip(cast.degradation.parameters(), twin.degradation.parameters(), strict=True):
+        assert mine.grad is not None and other.grad is not None
+        assert torch.allclose(mine.grad, other.grad, atol=1e-6)
+
+
+def test_the_seed_s_sigmoid_target_wants_every_attribute_present() -> None:
+    logits = torch.tensor([[20.0, 20.0], [0.0, 0.0], [20.0, -20.0]])
+    assert uniform_loss(logits, True, present=True).tolist() == pytest.approx([0, 0.6931, 10], abs=1e-3)
+    assert uniform_loss(logits, True)[1].item() == pytest.approx(0, abs=1e-6)
+    cast = players()
+    cast.multi_label = True
+    both = [EntropyConfig(sigmoid_target=how).build(cast)._fooled(torch.rand(4, 3, 2, 4, 4)) for how in ("present", "uniform")]
+    assert both[0] > both[1]
+
+
+def test_the_target_s_weights_alone_decay() -> None:
+    cast = players()
+    optimizer = recovery(cast, 1e-3, 0.001)
+    decayed = [p for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]]
+    assert {id(p) for p in decayed} == {id(p) for p in cast.target.parameters() if p.ndim > 1}
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 6
+
+
+SMALL: list[Any] = [
+    *(MobileNet(width=0.25, depth=0), Vgg(width=4, norm="batch"), ResNet(width=4), Inception(width=8), DenseNet(growth=4)),
+    *(R2Plus1D(width=4), C3D(width=2, dense=4, size=(2, 16, 16)), TfC3D(width=2, dense=4, size=(2, 16, 16))),
+    *(TfMobileNet(width=0.25), TfInception(version=2), TfResNet(version=2)),
+    *(Torchvision(name=name) for name in typing.get_args(Name) if name not in ("vgg11_bn", "resnet50", "resnet101")),
+]
+
+
+@pytest.mark.parametrize("network", SMALL, ids=lambda network: getattr(network, "name", network.kind))
+def test_a_restart_from_scratch_leaves_nothing_of_any_network(network: Any) -> None:
+    model = ReaderSpec(network=network).build(3)
+    for tensor in model.state_dict().values():
+        tensor.fill_(7)
+    model.apply(_forget)
+    kept = [name for name, tensor in model.state_dict().items() if (tensor == 7).any()]
+    assert not kept

@@ -105,6 +105,15 @@ def validation_accuracy(players: Players, feeds: Feeds) -> float:
     return total(right) / seen
 
 
+def recovery(players: Players, lr: float, decay: float) -> torch.optim.Adam:
+    """Adam for filter and target together; ``decay`` is the L2 term of the target's weights, biases left out (seed: 0.001)."""
+    every = list(players.target.parameters())
+    weights = [parameter for parameter in every if parameter.ndim > 1]
+    rest = [parameter for parameter in every if parameter.ndim <= 1]
+    groups = [{"params": [*players.degradation.parameters(), *rest]}, {"params": weights, "weight_decay": decay}]
+    return torch.optim.Adam(groups, lr)
+
+
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
     """No gradients for the modules' parameters inside the block; gradients still flow through them to their inputs."""

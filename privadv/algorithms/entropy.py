@@ -19,6 +19,7 @@ from privadv.algorithms.base import (
     Feeds,
     Players,
     frozen,
+    recovery,
     step,
     validation_accuracy,
 )
@@ -27,12 +28,16 @@ from privadv.parallel.group import means
 
 
 class EntropyConfig(AlgorithmConfig):
-    """``reconstruction`` is lambda_0 of lambda_t = lambda_0 * 0.9 ** (t / 10) in round t; the SBU experiment uses 0.5."""
+    """``reconstruction`` is lambda_0 of lambda_t = lambda_0 * 0.9 ** (t / 10) in round t; the SBU experiment uses 0.5.
+
+    ``sigmoid_target`` present is the seed code's uniform target of 1.0 an attribute, a mistake; the paper profile alone takes it.
+    """
 
     kind: Literal["entropy"] = "entropy"
     rounds: int = pydantic.Field(default=800, ge=1)
     gamma: float = pydantic.Field(default=2.0, ge=0)
     reconstruction: float = pydantic.Field(default=0.0, ge=0)
+    sigmoid_target: Literal["uniform", "present"] = "uniform"
     fool_steps: int = pydantic.Field(default=1, ge=1)
     target_steps: int = pydantic.Field(default=10, ge=1)
     target_bar: float = 0.85
@@ -41,6 +46,7 @@ class EntropyConfig(AlgorithmConfig):
     lr_degradation: float = pydantic.Field(default=1e-4, gt=0)
     lr_target: float = pydantic.Field(default=1e-5, gt=0)
     lr_budget: float = pydantic.Field(default=1e-2, gt=0)
+    decay_target: float = pydantic.Field(default=0.0, ge=0)
 
     def build(self, players: Players) -> Entropy:
         return Entropy(self, players)
@@ -53,8 +59,7 @@ class Entropy(Algorithm):
         super().__init__(players)
         self.config, self.round = config, 0
         self.degradation = torch.optim.Adam(players.degradation.parameters(), config.lr_degradation)
-        recovering = [*players.degradation.parameters(), *players.target.parameters()]
-        self.recovery = torch.optim.Adam(recovering, config.lr_target)
+        self.recovery = recovery(players, config.lr_target, config.decay_target)
         self.budget = [torch.optim.Adam(model.parameters(), config.lr_budget) for model in players.budget]
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -91,7 +96,8 @@ class Entropy(Algorithm):
         return {"target_loss": loss, "degradation_fool": fool}
 
     def _fooled(self, filtered: Tensor) -> Tensor:
-        every = [uniform_loss(model(filtered), self.players.multi_label) for model in self.players.budget]
+        multi_label, present = self.players.multi_label, self.config.sigmoid_target == "present"
+        every = [uniform_loss(model(filtered), multi_label, present) for model in self.players.budget]
         return torch.stack(every).amax(0).mean()
 
     def _recover(self, feeds: Feeds) -> dict[str, float]:

@@ -3,7 +3,7 @@
 A round has three phases. *max*: the filter alone ascends the loss of the one budget model that read identity best; the
 target takes no part. *min*: all K budget models descend their own loss, until the best of them fits its clips. *target*:
 target and filter together descend the target's loss until validation is good enough or stops improving. Deviations from
-the seed's code stand in docs/algorithms.md.
+the seed's code stand in docs/algorithms/kbeam.md.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from typing import Any, Literal
 import pydantic
 import torch
 
-from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, validation_accuracy
+from privadv.algorithms.base import (
+    Algorithm,
+    AlgorithmConfig,
+    Feeds,
+    Players,
+    frozen,
+    recovery,
+    validation_accuracy,
+)
 from privadv.models.losses import accuracy, classification_loss
 from privadv.parallel.group import mean, means
 
@@ -33,6 +41,7 @@ class KBeamConfig(AlgorithmConfig):
     lr_max: float = 1e-4
     lr_min: float = 1e-2
     lr_target: float = 1e-5
+    decay_target: float = pydantic.Field(default=0.0, ge=0)
 
     def build(self, players: Players) -> KBeam:
         return KBeam(self, players)
@@ -46,9 +55,7 @@ class KBeam(Algorithm):
         self.config, self.strongest = config, 0
         self.ascent = torch.optim.Adam(players.degradation.parameters(), config.lr_max)
         self.descent = [torch.optim.Adam(model.parameters(), config.lr_min) for model in players.budget]
-        self.recovery = torch.optim.Adam(
-            [*players.degradation.parameters(), *players.target.parameters()], config.lr_target
-        )
+        self.recovery = recovery(players, config.lr_target, config.decay_target)
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {
@@ -126,8 +133,8 @@ class KBeam(Algorithm):
 
     def _target(self, feeds: Feeds) -> dict[str, float]:
         """Target and filter recover the target's accuracy, until the bar is reached or validation stops improving."""
-        best, since, loss = -1.0, 0, float("nan")
-        score, steps = validation_accuracy(self.players, feeds), 0
+        score, steps, loss = validation_accuracy(self.players, feeds), 0, float("nan")
+        best, since = score, 0
         while (
             steps < self.config.target_steps
             and score < self.config.target_bar

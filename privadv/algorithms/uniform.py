@@ -2,8 +2,8 @@
 
 The filter makes the budget model that currently reads identity best say "no idea": KL(uniform || p) is descended together
 with the target's loss. Then all K budget models learn on a pool of freshly filtered clips, so that the filter runs once for
-many steps of theirs. After Wu et al. (ECCV 2018, TPAMI 2020), the "entropy" algorithm with an ensemble; docs/algorithms.md
-names the deviations.
+many steps of theirs. After Wu et al. (ECCV 2018, TPAMI 2020), the "entropy" algorithm with an ensemble; docs/algorithms/
+uniform.md names the deviations.
 """
 
 from __future__ import annotations

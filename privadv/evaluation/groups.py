@@ -56,9 +56,15 @@ def _groups(classes: Sequence[str], runs: Sequence[tuple[Sequence[int], Sequence
     return [Group(group.name, group.clips // len(runs), group.read) for group in found if group.clips]
 
 
-def _of(classes: Sequence[str], labels: Sequence[object] | np.ndarray, predictions: Sequence[int] | np.ndarray) -> list[Group]:
+def _of(
+    classes: Sequence[str], labels: Sequence[object] | np.ndarray, predictions: Sequence[int] | np.ndarray
+) -> list[Group]:
     of_class, right = np.asarray(labels), np.asarray(labels) == np.asarray(predictions)
     return [
-        Group(name, int((of_class == number).sum()), float(right[of_class == number].mean()) if (of_class == number).any() else 0.0)
+        Group(
+            name,
+            int((of_class == number).sum()),
+            float(right[of_class == number].mean()) if (of_class == number).any() else 0.0,
+        )
         for number, name in enumerate(classes)
     ]

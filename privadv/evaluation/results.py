@@ -10,12 +10,13 @@ from privadv.models.checkpoint import ReaderRef
 from privadv.models.reader import Treatment
 from privadv.store import Blob
 
-Start = Literal["warm", "scratch", "mixed", "reconstruction", "nearest"]
+Start = Literal["warm", "scratch", "mixed", "reconstruction", "nearest", "imagenet"]
 """What an attacker makes of its raw-trained self.
 
 ``warm`` starts from it and is led from raw to stored clips, ``scratch`` does without. ``mixed`` starts from it and goes on
 learning from raw and stored clips together. ``reconstruction`` and ``nearest`` leave it as it is: it reads what a U-Net paints
-back from stored clips, or tells which raw clip a stored one is most like.
+back from stored clips, or tells which raw clip a stored one is most like. ``imagenet`` leaves raw clips aside: it starts from
+published weights, as the seed work's attackers do.
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pydantic
@@ -15,6 +15,7 @@ from privadv.data.feeds import ClipArray, Player
 from privadv.errors import PrivadvError
 from privadv.evaluation.attributes import attribute_scores, floors
 from privadv.evaluation.inversion import Nearest, RawReader, Reconstruction
+from privadv.evaluation.paper import Paper
 from privadv.evaluation.results import ReaderResult, Start
 from privadv.evaluation.rows import is_control
 from privadv.models.losses import accuracy
@@ -26,15 +27,16 @@ INVERSIONS = {"reconstruction": Reconstruction, "nearest": Nearest}
 
 
 class AttackerSpec(Section):
-    """One attacker of the suite: a reader, and what it makes of its raw-trained self."""
+    """One attacker of the suite: a reader, what it makes of its raw-trained self, and its training where it has its own."""
 
     reader: ReaderSpec
     start: Start = "warm"
+    fit: FitConfig | None = None
 
     @property
     def name(self) -> str:
         """Such as ``resnet/adaptive/warm``."""
-        return f"{self.reader.family}/{self.reader.input}/{self.start}"
+        return f"{self.reader.label}/{self.reader.input}/{self.start}"
 
 
 class Suite(Section):
@@ -44,10 +46,14 @@ class Suite(Section):
     validation on raw video, against rows not in ``full_rows``; ``chosen`` names the attackers of single rows instead: a control
     that some of the suite read is read by the suite. ``seen`` names the families of the game's budget models.
     ``converged`` is the least accuracy on its own training clips of an attacker that counts as evidence.
+    ``profile`` paper is the seed work's protocol: ``paper`` makes its attackers where none are named, and fewer than two
+    unseen families are allowed, which the report says.
     """
 
+    profile: Literal["honest", "paper"] = "honest"
+    paper: Paper = Paper()
     target: ReaderSpec
-    attackers: tuple[AttackerSpec, ...]
+    attackers: tuple[AttackerSpec, ...] = ()
     raw_fit: FitConfig = FitConfig()
     fit: FitConfig = FitConfig()
     seen: tuple[str, ...] = ()
@@ -55,6 +61,13 @@ class Suite(Section):
     chosen: dict[str, tuple[str, ...]] = {}
     strongest: int = pydantic.Field(default=0, ge=0)
     converged: float = pydantic.Field(default=0.8, gt=0, le=1)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _ten(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("profile") == "paper" and not data.get("attackers"):
+            return {**data, "attackers": Paper.model_validate(data.get("paper", {})).attackers()}
+        return data
 
     @pydantic.model_validator(mode="after")
     def _honest(self) -> Self:
@@ -73,9 +86,12 @@ class Suite(Section):
         strangers = {name for row in self.chosen.values() for name in row} - set(names)
         if strangers or not all(self.chosen.values()):
             raise ValueError(f"chosen names {sorted(strangers) or 'nobody'}: choose among {', '.join(names)}")
+        unpublished = [one.name for one in self.attackers if one.start == "imagenet" and not one.reader.published]
+        if unpublished:
+            raise ValueError(f"attackers {unpublished} have no published weights to start from: give another start")
         if len(self.attackers) < 4 or len(families) < 2:
             raise ValueError("a row needs at least four attackers of at least two families")
-        if len(families - set(self.seen)) < 2:
+        if len(families - set(self.seen)) < 2 and self.profile == "honest":
             raise ValueError(
                 f"at least two attacker families must be unseen in training (seen: {', '.join(self.seen)})"
             )
@@ -93,16 +109,16 @@ class Suite(Section):
         return [different[name] for name in ranked[: self.strongest]]
 
     def raw_attackers(self) -> list[AttackerSpec]:
-        """On raw video every reader is trained once, from scratch: there is nothing to start from."""
-        unique = {
-            _raw_name(attacker): attacker.model_copy(update={"start": "scratch"})
-            for attacker in self.attackers
-        }
-        return list(unique.values())
+        """On raw video every reader is trained once, from scratch or published weights: there is nothing else to start from."""
+        return list({_raw_name(attacker): _on_raw(attacker) for attacker in self.attackers}.values())
+
+
+def _on_raw(attacker: AttackerSpec) -> AttackerSpec:
+    return attacker if attacker.start == "imagenet" else attacker.model_copy(update={"start": "scratch"})
 
 
 def _raw_name(attacker: AttackerSpec) -> str:
-    return attacker.model_copy(update={"start": "scratch"}).name
+    return _on_raw(attacker).name
 
 
 Arrays = Mapping[str, ClipArray]
@@ -121,7 +137,8 @@ def jobs(
     """The fits of a row, the target's first.
 
     ``arrays``: the splits of the clips that label each task, ``raw``: the same of raw clips, ``warm``: raw-trained weights by
-    reader name, ``reached``: what those readers reached; None and empty on the raw row itself.
+    reader name, ``reached``: what those readers reached; None and empty on the raw row itself, where ``warm`` holds only the
+    published weights that attackers start from.
     """
     attackers = suite.raw_attackers() if raw is None else suite.against(row, reached)
     specs = [AttackerSpec(reader=suite.target, start="scratch" if raw is None else "warm"), *attackers]
@@ -157,12 +174,12 @@ class _Jobs:
             player=player,
             spec=spec.reader,
             classes=classes,
-            config=self.config,
+            config=spec.fit or self.config,
             seed=seed,
             train=arrays["train"].path,
             validation=arrays["val"].path,
             test=arrays["test"].path,
-            ease_from=original["train"].path if original is not None and weights is not None else None,
+            ease_from=original["train"].path if original is not None and spec.start in ("warm", "mixed") else None,
             weights=weights,
             mixed=spec.start == "mixed",
         )
@@ -203,6 +220,8 @@ def result(job: AnyJob, fitted: Fitted, array: ClipArray, suite: Suite) -> Reade
 def _start(job: AnyJob) -> Start:
     if not isinstance(job, FitJob):
         return "reconstruction" if isinstance(job, Reconstruction) else "nearest"
+    if job.name.endswith("/imagenet"):
+        return "imagenet"
     return "mixed" if job.mixed else "warm" if job.weights else "scratch"
 
 

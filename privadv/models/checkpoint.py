@@ -16,7 +16,6 @@ from privadv.models.reader import Adaptive, Reader, ReaderSpec
 from privadv.models.tensorflow.transform_net import TfTransformNet
 from privadv.store import Blob, Store
 
-
 FilterSpec = Annotated[TransformNet | TfTransformNet, pydantic.Field(discriminator="kind")]
 """Rebuilds a degradation model."""
 

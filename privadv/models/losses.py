@@ -16,15 +16,17 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, labels.float())
 
 
-def uniform_loss(logits: Tensor, multi_label: bool = False) -> Tensor:
+def uniform_loss(logits: Tensor, multi_label: bool = False, present: bool = False) -> Tensor:
     """Per clip (N,): how far a prediction is from knowing nothing, 0 when it knows nothing.
 
     Single-label: KL(uniform || p) through log-softmax, finite where p saturates. Multi-label: cross-entropy against 0.5 an
-    attribute, less its least value ln 2.
+    attribute, less its least value ln 2. ``present`` is the seed code's mistake, kept for comparison: the target of every
+    attribute is 1.0, so that a prediction is 0 when it names them all.
     """
     if multi_label:
-        half = torch.full_like(logits, 0.5)
-        return F.binary_cross_entropy_with_logits(logits, half, reduction="none").mean(1) - math.log(2)
+        wanted, least = (1.0, 0.0) if present else (0.5, math.log(2))
+        target = torch.full_like(logits, wanted)
+        return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1) - least
     return -F.log_softmax(logits, 1).mean(1) - math.log(logits.shape[1])
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from privadv.config import Section
+from privadv.errors import PrivadvError
 from privadv.models.clip import C3D, R2Plus1D
 from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet, Vgg
 from privadv.models.library import Torchvision
@@ -46,9 +47,14 @@ class ReaderSpec(Section):
         return self.network.family
 
     @property
+    def published(self) -> str:
+        """The name that a published network is known by, such as ``resnet_v1_50``; "" for our own."""
+        return self.network.published if isinstance(self.network, Published) else ""
+
+    @property
     def label(self) -> str:
-        """The family, or the name that a published network is known by, such as ``resnet_v1_50``."""
-        return self.network.published if isinstance(self.network, Published) else self.family
+        """The published name, or the family."""
+        return self.published or self.family
 
     def build(self, classes: int) -> Reader:
         return Reader(self, classes)
@@ -67,14 +73,18 @@ class Reader(nn.Module):
 
     def features(self, clips: Tensor) -> Tensor:
         """(N, features): what reaches the network's last layer, averaged over the frames of networks that look at each."""
-        last = [module for module in self.network.modules() if isinstance(module, nn.Linear)][-1]
+        named = list(self.network.named_modules())
+        layers = [module for name, module in named if isinstance(module, nn.Linear) or name.endswith("logits")]
+        if not layers:
+            raise PrivadvError("the features of this network cannot be compared: use another network for 'nearest'")
+        last = layers[-1]
         caught: list[Tensor] = []
         hook = last.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
         try:
             self(clips)
         finally:
             hook.remove()
-        return caught[0].unflatten(0, (len(clips), -1)).mean(1)
+        return caught[0].flatten(1).unflatten(0, (len(clips), -1)).mean(1)
 
 
 class Plain(nn.Module):

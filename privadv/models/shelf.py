@@ -6,7 +6,9 @@ A name groups models by role: ``imagenet`` holds ``resnet_v1_50`` and others, an
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,7 +16,7 @@ from torch import nn
 
 from privadv.config import Section
 from privadv.errors import PrivadvError
-from privadv.models.checkpoint import FilterRef, ReaderRef, load_tensors, load_weights, save_weights
+from privadv.models.checkpoint import FilterRef, ReaderRef, load_tensors, save_weights
 from privadv.models.reader import Published, ReaderSpec
 from privadv.store import Blob, Store
 
@@ -25,7 +27,7 @@ FREE = {"release", "glimpse", "dropout"}
 
 
 class NamedModel(Section):
-    """One network: ``spec``, ``classes`` and ``weights`` are those of a stored model; ``scope`` and ``source`` say where it is from."""
+    """One network: ``spec``, ``classes`` and ``weights`` of a stored model, and the ``scope`` and ``source`` it is from."""
 
     kind: Literal["filter", "reader"]
     spec: dict[str, Any]
@@ -58,9 +60,10 @@ class Shelf:
         for word in (name, role):
             if not NAME.fullmatch(word):
                 raise PrivadvError(f"'{word}' is no name for weights: use small letters, digits and ._-")
-        model.ref(where).rebuild(data, where)
-        if self.store.put(data, BYTES) != model.weights:
+        if Blob(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data)) != model.weights:
             raise PrivadvError(f"{where}: the weights are not those of its manifest (sha256): import them again")
+        model.ref(where).rebuild(data, where)
+        self.store.put(data, BYTES)
         text = model.canonical().encode()
         if self.store.create(f"{NAMES}/{where}", text):
             return True
@@ -74,6 +77,10 @@ class Shelf:
         """Every named model, as ``name/role``."""
         found = {key.removeprefix(f"{NAMES}/"): self.store.read(key) for key in self.store.keys(f"{NAMES}/")}
         return {name: NamedModel.parse(text.decode(), name) for name, text in found.items() if text}
+
+    def roles(self, name: str) -> set[str]:
+        """The roles that a name has."""
+        return {key.rpartition("/")[2] for key in self.store.keys(f"{NAMES}/{name}/")}
 
     def find(self, name: str, *roles: str) -> NamedModel:
         """The model that has the first of ``roles`` under ``name``; raises PrivadvError where there is none."""
@@ -91,26 +98,20 @@ class Shelf:
         """Its weights as safetensors, their sha256 verified."""
         return self.store.get(model.weights, BYTES)
 
-    def imported_filter(self, name: str, spec: Section) -> tuple[Section, bytes]:
-        """The weights of ``name``'s filter, whose network is that of ``spec``."""
-        return self._same(name, spec, self.find(name, "degradation"))
+    def imported(self, name: str, roles: Sequence[str], spec: Section, classes: int | None = None) -> bytes:
+        """The weights of ``name``'s first of ``roles``, whose network must be that of ``spec``; readers tell ``classes`` apart.
 
-    def imported_reader(self, name: str, role: str, spec: ReaderSpec, classes: int) -> bytes:
-        """The weights of ``name``'s reader ``role``, whose network is that of ``spec``."""
-        model = self.find(name, role, *([spec.network.published] if isinstance(spec.network, Published) else []))
-        if model.classes != classes:
-            raise PrivadvError(
-                f"start_from: {name}'s {role} tells {model.classes} classes apart, the data have {classes}: "
-                "take the weights of a game on the same data"
-            )
-        return self._same(name, spec, model)[1]
-
-    def _same(self, name: str, spec: Section, model: NamedModel) -> tuple[Section, bytes]:
+        Raises:
+            PrivadvError: there are none, or they are another network's.
+        """
+        model = self.find(name, *roles)
         wanted, given = spec.model_dump(mode="json"), model.ref(name).spec.model_dump(mode="json")
         differ = _differences(wanted, given)
+        if model.classes != classes:
+            differ = [f"it tells {model.classes} classes apart, the data have {classes}"]
         if differ:
-            raise PrivadvError(f"start_from: {name} holds another network than the configuration: {differ[0]}")
-        return spec, self.data(model)
+            raise PrivadvError(f"start_from: {name}/{roles[0]} is another network than the configuration's: {differ[0]}")
+        return self.data(model)
 
 
 def begin(shelf: Shelf, name: str, spec: ReaderSpec, classes: int, seed: int) -> bytes:

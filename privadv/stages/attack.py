@@ -13,8 +13,10 @@ from privadv.data.feeds import ClipArray, Player
 from privadv.data.manifest import SPLITS, ClipSet
 from privadv.errors import PrivadvError
 from privadv.evaluation.histogram import histogram_leakage
+from privadv.evaluation.paper import published
 from privadv.evaluation.results import RowResult
 from privadv.evaluation.two_fold import Suite, jobs, result, row_floors, row_metrics
+from privadv.models.shelf import Shelf
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_reader, record
 from privadv.training import FitJob, fit_all
@@ -51,6 +53,7 @@ def run(
             if warm and row != "raw"
             else {}
         )
+        weights |= published(config.attackers, Shelf(context.store), classes[1], seed)
         todo = jobs(config, row, arrays, originals, classes, weights, warm.attackers if warm else None, seed)
         fitted = fit_all(todo, context.workers, f"attack {row}: {len(todo)} readers")
         test, private = arrays["target"]["test"], arrays["budget"]["test"]

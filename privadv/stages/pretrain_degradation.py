@@ -16,11 +16,12 @@ from privadv.console import progress
 from privadv.data.feeds import ClipArray, Feed
 from privadv.data.manifest import ClipSet
 from privadv.device import device, to_device
-from privadv.models.checkpoint import Trained
+from privadv.models.checkpoint import FilterSpec, Trained
 from privadv.models.degradation import Degradation, TransformNet
 from privadv.parallel import group
 from privadv.parallel.gradients import shared
 from privadv.parallel.layers import joint
+from privadv.stages.imported import imported_filter
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_filter
 
@@ -28,9 +29,13 @@ RANKS = True  # several processes may run it together
 
 
 class Config(Section):
-    """The filter's network, and its reconstruction training: Adam on the mean squared error."""
+    """The filter's network, and its reconstruction training: Adam on the mean squared error.
 
-    network: TransformNet = TransformNet()
+    ``start_from`` names imported weights (``python -m privadv.weights``) that take the training's place.
+    """
+
+    network: FilterSpec = TransformNet()
+    start_from: str | None = None
     steps: int = pydantic.Field(default=150, ge=0)
     batch: int = pydantic.Field(default=8, ge=1)
     lr: float = pydantic.Field(default=2e-3, gt=0)
@@ -45,9 +50,13 @@ def run(config: Config, clips: ClipSet, seed: int, context: StageContext) -> Tra
     torch.manual_seed(seed)
     filter_ = joint(config.network.build().to(device()))
     with Workbench(context) as bench:
-        sets = (clips,) if clips.private is None else (clips, clips.private)
-        feeds = [Feed(bench.open(one, "train"), batch=config.batch, seed=seed) for one in sets]
-        curve = _train(config, filter_, feeds, context)
+        if config.start_from:
+            filter_, curve = imported_filter(context.store, config.start_from, config.network).open(context.store), []
+            filter_ = joint(filter_.to(device()))
+        else:
+            sets = (clips,) if clips.private is None else (clips, clips.private)
+            feeds = [Feed(bench.open(one, "train"), batch=config.batch, seed=seed) for one in sets]
+            curve = _train(config, filter_, feeds, context)
         psnr = _validate(filter_, bench.open(clips, "val"))
     context.tracker.metrics({"val/degradation_psnr": psnr}, config.steps)
     return Trained(

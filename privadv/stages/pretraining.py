@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import time
-from typing import Literal
+from typing import Literal, Self
+
+import pydantic
 
 from privadv.config import Section
-from privadv.data.feeds import Player
+from privadv.data.feeds import ClipArray, Player
 from privadv.data.manifest import ClipSet
-from privadv.models.checkpoint import Trained
-from privadv.models.reader import ReaderSpec
+from privadv.models.checkpoint import Trained, save_weights
+from privadv.models.losses import accuracy
+from privadv.models.reader import Reader, ReaderSpec
+from privadv.models.shelf import Shelf, begin
+from privadv.stages.imported import imported_reader
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_reader, record
-from privadv.training import FitConfig, FitJob, fit_all
+from privadv.training import TRAIN_SAMPLE, FitConfig, FitJob, Fitted, fit_all, predict
 
 View = Literal["filter", "raw"]
 """What readers are pretrained on: the clips that the pretrained filter releases, as in the seed work, or raw ones."""
 
 
 class Settings(Section):
-    """How readers are trained, and on which ``view``."""
+    """How readers are trained, and on which ``view``.
+
+    ``start_from`` names imported weights (``python -m privadv.weights``) that take the training's place. ``init`` names
+    published ones, such as imagenet, that training starts from, all but the last layer's.
+    """
 
     view: View = "filter"
+    start_from: str | None = None
+    init: str | None = None
     fit: FitConfig = FitConfig()
+
+    @pydantic.model_validator(mode="after")
+    def _one_beginning(self) -> Self:
+        if self.start_from and self.init:
+            raise ValueError("start_from trains nothing, init begins a training: name one of them")
+        return self
 
 
 def pretrain(
@@ -47,11 +64,17 @@ def pretrain(
             else bench.filtered(bench.open(clips, split), filter_, seed + number)
             for number, split in enumerate(("train", "val"))
         )
-        jobs = [
-            FitJob(role, player, spec, classes, config, seed + number, train.path, validation.path)
-            for number, (role, spec) in enumerate(readers.items())
-        ]
-        fitted = fit_all(jobs, context.workers, f"{stage}: {len(jobs)} x {config.steps} steps")
+        if settings.start_from:
+            name = settings.start_from
+            refs = {role: imported_reader(store, name, role, spec, classes) for role, spec in readers.items()}
+            fitted = {role: _measured(role, ref.open(store), player, train, validation) for role, ref in refs.items()}
+        else:
+            jobs = [
+                FitJob(role, player, spec, classes, config, seed + number, train.path, validation.path, weights=weights)
+                for number, (role, spec) in enumerate(readers.items())
+                for weights in [begin(Shelf(store), settings.init, spec, classes, seed + number) if settings.init else None]
+            ]
+            fitted = fit_all(jobs, context.workers, f"{stage}: {len(jobs)} x {config.steps} steps")
     for role, one in fitted.items():
         record(context, role, one)
     metrics = {f"{role}_val_accuracy": one.validation for role, one in fitted.items()}
@@ -66,5 +89,19 @@ def pretrain(
             store,
             {f"{role}_{name}": curve for role, one in fitted.items() for name, curve in one.curves.items()},
         ),
+        seconds=time.monotonic() - start,
+    )
+
+
+def _measured(role: str, reader: Reader, player: Player, train: ClipArray, validation: ClipArray) -> Fitted:
+    """An imported reader as it is, after no step of training."""
+    start, sample = time.monotonic(), train.sample(TRAIN_SAMPLE)
+    return Fitted(
+        name=role,
+        weights=save_weights(reader),
+        steps=0,
+        validation=accuracy(predict(reader, validation), validation.labels(player)),
+        train_loss=float("nan"),
+        train_accuracy=accuracy(predict(reader, train, sample), train.labels(player)[sample]),
         seconds=time.monotonic() - start,
     )

@@ -25,6 +25,7 @@ from privadv.models.degradation import Release
 from privadv.parallel.gradients import shared
 from privadv.parallel.group import require_equal
 from privadv.parallel.layers import joint
+from privadv.stages.imported import imported
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_filter, put_reader
 from privadv.training import Curves
@@ -35,10 +36,12 @@ RANKS = True  # several processes may run it together
 class Config(Section):
     """The algorithm, the batch of the game's feeds, and how often the game is saved (``checkpoint_rounds``).
 
+    ``start_from`` names an imported game (``python -m privadv.weights``) that takes this one's place: no round is played.
     ``restart`` gives any algorithm the papers' "+". ``release`` replaces the release (gray, noise, levels) that the filter
     was pretrained with; null keeps it.
     """
 
+    start_from: str | None = None
     algorithm: AnyAlgorithm = UniformConfig()
     restart: RestartConfig | None = None
     batch: int = pydantic.Field(default=16, ge=1)
@@ -87,6 +90,9 @@ def run(
 ) -> Trained:
     """Play all rounds; leaves the filter, the target and the budget models of the game."""
     start = time.monotonic()
+    if config.start_from:
+        before = (degradation, target, budget)
+        degradation, target, budget = (imported(context.store, config.start_from, one) for one in before)
     torch.manual_seed(seed)
     torch.set_num_threads(context.workers)
     players = _players(config, degradation, target, budget, clips.budget.multi_label, context)
@@ -99,7 +105,7 @@ def run(
             shared(optimizer)
         if config.restart is not None:
             algorithm = Restarting(config.restart, algorithm)
-        curves = _play(config, algorithm, feeds, context)
+        curves = {} if config.start_from else _play(config, algorithm, feeds, context)
         require_equal(_modules(players).values(), "train_adversarial")
         metrics = {"val_target_accuracy": validation_accuracy(players, feeds)}
     context.tracker.metrics({"val/target_accuracy": metrics["val_target_accuracy"]}, config.algorithm.rounds)

@@ -6,7 +6,15 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from privadv.models.tensorflow.same import Conv, Depthwise, ImageNetwork, Norm, Range, Statistics, TfFrameNetwork
+from privadv.models.tensorflow.same import (
+    Conv,
+    Depthwise,
+    ImageNetwork,
+    Norm,
+    Range,
+    Statistics,
+    TfFrameNetwork,
+)
 
 PLAN = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
 
