@@ -19,6 +19,7 @@ from privadv.evaluation.results import ReaderResult
 from privadv.evaluation.summary import Evidence, Row, Summary, by_attacker
 
 MISSING = "-"
+STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 SYNTHETIC = """<li>The videos are synthetic: figures drawn for this purpose. The numbers say that the system works, not how well
 it would do on footage of real people.</li>"""
 
@@ -29,6 +30,7 @@ def render(
     """The page. ``curves`` are pictures by seed; ``samples`` are PNG strips of test clips by row."""
     template = string.Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     return template.substitute(
+        style=STYLE,
         title=escape(wording.title(summary)),
         badge='<span class="badge">synthetic data</span>' if summary.clips.synthetic else "",
         data=escape(wording.data(summary)),
@@ -37,7 +39,7 @@ def render(
         comparison=escape(wording.comparison(summary)),
         verdict=escape(wording.verdict(summary)),
         doubt="" if summary.counts else "doubt",
-        plot=_figure(plot),
+        plot=figure_html(plot),
         rows=_rows(summary),
         frames=_frames(samples),
         attackers="".join(
@@ -108,7 +110,7 @@ def _rows(summary: Summary) -> str:
     for mark, kind in (("rule", "majority"), ("", "chance")):
         floors = [f"{summary.floors[f'{player}_{kind}']:.2f}" for player in ("target", "budget")]
         body.append((mark, [f"blind guess, {kind}", floors[0], "", floors[1], "", "", "", ""]))
-    return _table(head, body)
+    return table_html(head, body)
 
 
 def _row(summary: Summary, row: Row) -> list[str]:
@@ -142,7 +144,7 @@ def _attackers(row: Row, open_: bool) -> str:
     ]
     body = [("", _attacker(each)) for each in by_attacker(row)]
     return _details(
-        f"on {row.name}: {len(body)} attackers", f'<div class="scroll">{_table(head, body)}</div>', open_
+        f"on {row.name}: {len(body)} attackers", f'<div class="scroll">{table_html(head, body)}</div>', open_
     )
 
 
@@ -183,14 +185,14 @@ def _strips(samples: Mapping[str, bytes]) -> str:
 
 
 def _curves(seed: int, pictures: Sequence[Picture], fold: bool) -> str:
-    charts = f'<div class="charts">{"".join(_figure(picture, picture.title) for picture in pictures)}</div>'
+    charts = f'<div class="charts">{"".join(figure_html(picture, picture.title) for picture in pictures)}</div>'
     return _details(f"seed {seed}", charts) if fold else charts
 
 
 def _making(summary: Summary) -> str:
     first = summary.evidence[0]
     configuration = yaml.safe_dump(json.loads(first.configuration), sort_keys=False, allow_unicode=True)
-    versions = _table(
+    versions = table_html(
         ["what", "version"], [("", [escape(name), escape(value)]) for name, value in first.versions.items()]
     )
     return (
@@ -214,7 +216,7 @@ def _seconds(runs: Sequence[Evidence]) -> str:
     columns = [stage_seconds(run) for run in runs]
     body = [("", [escape(stage), *(_whole(column.get(stage)) for column in columns)]) for stage in columns[0]]
     body.append(("rule", ["all", *(_whole(sum(column.values())) for column in columns)]))
-    return _table(["stage", *(f".seed {run.seed}" for run in runs)], body)
+    return table_html(["stage", *(f".seed {run.seed}" for run in runs)], body)
 
 
 def stage_seconds(run: Evidence) -> dict[str, float]:
@@ -230,7 +232,7 @@ def stage_seconds(run: Evidence) -> dict[str, float]:
     )
 
 
-def _table(head: Sequence[str], body: Iterable[tuple[str, Sequence[str]]]) -> str:
+def table_html(head: Sequence[str], body: Iterable[tuple[str, Sequence[str]]]) -> str:
     """A table of HTML cells; a head that starts with a dot is a column of numbers, each line has its CSS class."""
     kinds = [' class="n"' if name.startswith(".") else "" for name in head]
     lines = [
@@ -245,7 +247,8 @@ def _table(head: Sequence[str], body: Iterable[tuple[str, Sequence[str]]]) -> st
     return f"<table><thead><tr>{lines[0]}</tr></thead><tbody>{''.join(cells)}</tbody></table>"
 
 
-def _figure(picture: Picture, title: str = "") -> str:
+def figure_html(picture: Picture, title: str = "") -> str:
+    """A picture that follows the page's colours."""
     head = f"<h3>{escape(title)}</h3>" if title else ""
     return f'<figure style="width: {6.6 * picture.width:.1f}rem">{head}{picture.svg}</figure>'
 
