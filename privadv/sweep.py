@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import yaml
 
@@ -15,32 +14,26 @@ from privadv.errors import PrivadvError
 LABEL_CHARACTERS = 24
 
 
-@dataclass(frozen=True)
-class Variant:
-    """The ``settings`` (section.key=value) of one run and the ``label`` that tells it apart, such as ``gamma=0.5``."""
+def expanded(options: argparse.Namespace) -> list[argparse.Namespace]:
+    """One copy of the options for every combination of the values of ``options.sweep``; without any, one.
 
-    settings: tuple[str, ...] = ()
-    label: str = ""
-
-
-def variants(sweeps: Sequence[str]) -> list[Variant]:
-    """Every combination of the values of ``section.key=value,value,...``; without any sweep one that changes nothing.
+    Each value stands in ``set`` as if given there; ``label`` (a tuple) names the values in the run's name.
 
     Raises:
-        PrivadvError: a sweep is no such text, or names a key or a value twice.
+        PrivadvError: a sweep is not of the form ``section.key=value,value,...``, or names a key or a value twice.
     """
-    axes = [_axis(sweep) for sweep in sweeps]
+    axes = [_axis(sweep) for sweep in options.sweep]
     keys = [key for key, _ in axes]
     if len(set(keys)) < len(keys):
         raise PrivadvError(f"--sweep names {', '.join(sorted(keys))}: give all values of a key at once")
-    combinations = itertools.product(*(values for _, values in axes))
-    return [
-        Variant(
-            tuple(f"{key}={value}" for key, value in zip(keys, values, strict=True)),
-            "-".join(f"{key.rpartition('.')[2]}={_plain(value)}" for key, value in zip(keys, values, strict=True)),
-        )
-        for values in combinations
-    ]
+    return [_variant(options, dict(zip(keys, values, strict=True)))
+            for values in itertools.product(*(values for _, values in axes))]
+
+
+def _variant(options: argparse.Namespace, values: dict[str, str]) -> argparse.Namespace:
+    settings = [f"{key}={value}" for key, value in values.items()]
+    label = tuple(f"{key.rpartition('.')[2]}={_plain(value)}" for key, value in values.items())
+    return argparse.Namespace(**{**vars(options), "set": [*options.set, *settings], "label": label})
 
 
 def _axis(sweep: str) -> tuple[str, list[str]]:

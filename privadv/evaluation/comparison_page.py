@@ -38,7 +38,7 @@ def draw(comparison: Comparison, name: str = "comparison") -> Picture:
         axes = figure.subplots()
         _frame(axes, comparison)
         _step(axes, comparison)
-        places = [Place(one.name, one.target, one.leakage, looks[one.method]) for one in comparison.entries]
+        places = [Place(_label(one), one.target, one.leakage, looks[one.method]) for one in comparison.entries]
         for place in places:
             draw_place(axes, place)
         for method, (color, marker, _) in looks.items():
@@ -55,6 +55,10 @@ def _looks(comparison: Comparison) -> dict[str, Look]:
     kinds = {entry.method: entry.kind for entry in comparison.entries}
     fixed: dict[str, Look] = {"raw": (INK, "s", 6.5), "baseline": (BASE, "o", 5.0)}
     return {method: fixed[kind] if kind in fixed else (next(colors), "D", 7.0) for method, kind in kinds.items()}
+
+
+def _label(entry: Entry) -> str:
+    return f"{entry.name} (no evidence)" if entry.counts is False else entry.name
 
 
 def _frame(axes: Axes, comparison: Comparison) -> None:
@@ -92,13 +96,17 @@ def table(comparison: Comparison) -> str:
 
 
 def headline(comparison: Comparison) -> str:
-    """Who leads, and how much all and each method dominate."""
-    best = next((entry for entry in comparison.entries if entry.kind == "filter"), comparison.entries[0])
+    """Who leads of those whose leakage is evidence, and how much all and each method dominate."""
+    best = next((entry for entry in comparison.entries if entry.counts), None)
     data = "synthetic data" if comparison.synthetic else comparison.dataset
+    leader = (
+        f"{best.name} is the best filter: A_T {best.target.value:.2f} at A_B_max {best.leakage.value:.2f}"
+        if best
+        else "no filter's leakage counts as evidence, so none is the best"
+    )
     volumes = ", ".join(f"{method} {volume:.3f}" for method, volume in comparison.by_method().items())
     return (
-        f"On {data}, {best.name} is the best filter: A_T {best.target.value:.2f} at A_B_max {best.leakage.value:.2f}. "
-        f"Hypervolume of all: {comparison.hypervolume:.3f}; by method: {volumes}."
+        f"On {data}, {leader}. Hypervolume of all: {comparison.hypervolume:.3f}; by method: {volumes}."
     )
 
 
