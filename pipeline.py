@@ -35,6 +35,7 @@ from privadv.errors import PrivadvError
 from privadv.evaluation.rows import is_control
 from privadv.run_config import RunConfig
 from privadv.store import Blob, Store
+from privadv.sweep import expanded
 from privadv.workspace import Workspace
 
 PROJECT = Path(__file__).resolve().parent
@@ -128,7 +129,7 @@ def run(options: argparse.Namespace) -> None:
         cache = workspace.cache / _identity(Store.from_environment())
         reports = []
         for config, values in zip(configs, arguments, strict=True):
-            name = os.environ["PRIVADV_RUN"] = run_name(config.name, f"seed{config.seed}")
+            name = os.environ["PRIVADV_RUN"] = run_name(config.name, *options.label, f"seed{config.seed}")
             say(f"run {name}")
             try:
                 # One task at a time: a stage takes all CPUs for itself.
@@ -139,7 +140,7 @@ def run(options: argparse.Namespace) -> None:
             reports.append(Path(done.output.path).read_text(encoding="utf-8"))
             publish(reports[-1], workspace.reports / name)
         if len(reports) > 1:
-            publish(pooled(reports), workspace.reports / run_name(configs[0].name, "pooled"))
+            publish(pooled(reports), workspace.reports / run_name(configs[0].name, *options.label, "pooled"))
         say("all runs in MLflow: make mlflow")
 
 
@@ -196,7 +197,7 @@ def submit(options: argparse.Namespace) -> None:
             client = kfp.Client(host=options.host, namespace=options.namespace or "kubeflow",
                                 existing_token=os.environ.get("PRIVADV_KFP_TOKEN"))
             client.create_run_from_pipeline_package(
-                str(Path(folder) / "privadv.yaml"), run_name=run_name(config.name, f"seed{config.seed}"),
+                str(Path(folder) / "privadv.yaml"), run_name=run_name(config.name, *options.label, f"seed{config.seed}"),
                 experiment_name=options.experiment, namespace=options.namespace)
     except kfp_server_api.ApiException as error:
         mend = "set PRIVADV_KFP_TOKEN" if error.status in (401, 403) else "check the server's log"
@@ -270,6 +271,10 @@ def _parser() -> argparse.ArgumentParser:
         options.add_argument("--config", type=Path, required=True, help="the run, a YAML file")
         options.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE",
                              help="a value in the place of the file's, as often as needed")
+        options.set_defaults(sweep=[], label=())
+        if verb is not compile_pipeline:
+            options.add_argument("--sweep", action="append", metavar="SECTION.KEY=VALUE,VALUE",
+                                 help="a run a value; of several sweeps, one a combination")
         seeds = options.add_mutually_exclusive_group()
         seeds.add_argument("--seed", type=int, help="in the place of the file's")
         if verb is run:
@@ -286,7 +291,11 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> int:
     options = _parser().parse_args()
     try:
-        options.verb(options)
+        variants = expanded(options)
+        for one in variants:
+            load(one.config, one.set, one.seed)  # before the first starts: a mistake in the last is one in all
+        for one in variants:
+            one.verb(one)
     except PrivadvError as error:
         print(f"privadv: {error}", file=sys.stderr)
         return 1

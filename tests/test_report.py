@@ -414,7 +414,7 @@ def test_words_fit_the_console_and_tell_synthetic_data() -> None:
 
 def test_names_in_the_plot_stand_apart() -> None:
     found = summary()
-    with figures._figure(8.8, 5.2, "test") as figure:
+    with figures.canvas(8.8, 5.2, "test") as figure:
         figures._draw(figure, found)
         (axes,) = figure.axes
         named = {text.get_text(): text.get_window_extent() for text in axes.texts}

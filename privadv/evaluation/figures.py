@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from privadv.evaluation.metrics import Estimate
 from privadv.evaluation.summary import Row, Summary
 
 if TYPE_CHECKING:
@@ -48,6 +49,18 @@ STYLE = {
     "lines.linewidth": 1.4,
 }
 Points = Sequence[Sequence[float]]
+Look = tuple[str, str, float]
+"""Colour, marker and its size."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something lies in the plot, and how it looks there."""
+
+    name: str
+    target: Estimate
+    leakage: Estimate
+    look: Look
 
 
 @dataclass(frozen=True)
@@ -63,20 +76,20 @@ class Picture:
 
 def privacy_utility(summary: Summary) -> Picture:
     """A_T over A_B_max of all rows but the controls, with intervals, the floors and the front of the baselines."""
-    with _figure(8.8, 5.2, "privacy_utility") as figure:
+    with canvas(8.8, 5.2, "privacy_utility") as figure:
         _draw(figure, summary)
-        return _picture(figure, "privacy_utility", "Utility over leakage")
+        return picture(figure, "privacy_utility", "Utility over leakage")
 
 
 def _draw(figure: Figure, summary: Summary) -> None:
     axes = figure.subplots()
-    rows = [row for row in summary.rows if not row.control]
+    places = [Place(row.name, row.target, row.leakage, _look(row)) for row in summary.rows if not row.control]
     _frame(axes, summary)
     _front(axes, summary)
-    for row in rows:
-        _point(axes, row)
+    for place in places:
+        draw_place(axes, place)
     figure.draw_without_rendering()  # settles where everything lies
-    _Labels(axes, rows).place()
+    Labels(axes, places).place()
 
 
 def _frame(axes: Axes, summary: Summary) -> None:
@@ -112,44 +125,45 @@ def _front(axes: Axes, summary: Summary) -> None:
     axes.plot(leakage, summary.front(leakage), color=BASE, lw=1, ls="--", alpha=0.7, zorder=2)
 
 
-def _point(axes: Axes, row: Row) -> None:
-    color, marker, size = _look(row)
-    x, y = row.leakage, row.target
+def draw_place(axes: Axes, place: Place) -> None:
+    """A point with its intervals."""
+    color, marker, size = place.look
+    x, y = place.leakage, place.target
     axes.plot([x.low, x.high], [y.value, y.value], color=color, lw=1.2, alpha=0.45, zorder=3)
     axes.plot([x.value, x.value], [y.low, y.high], color=color, lw=1.2, alpha=0.45, zorder=3)
-    axes.plot(x.value, y.value, marker, color=color, ms=size, zorder=5 if row.name == "filter" else 4)
+    axes.plot(x.value, y.value, marker, color=color, ms=size, zorder=5 if place.name == "filter" else 4)
 
 
-def _look(row: Row) -> tuple[str, str, float]:
-    """Colour, marker and its size: told apart without colours too."""
+def _look(row: Row) -> Look:
+    """Told apart without colours too."""
     return {"filter": (OWN, "D", 8.0), "raw": (INK, "s", 6.5)}.get(row.name, (BASE, "o", 5.0))
 
 
-class _Labels:
+class Labels:
     """Names beside their points, each where it covers least of the points, intervals and names placed before."""
 
-    def __init__(self, axes: Axes, rows: Sequence[Row]) -> None:
-        self._axes, self._rows = axes, sorted(rows, key=lambda row: row.name != "filter")
-        self._taken = [box for row in rows for box in self._shapes(row)]
+    def __init__(self, axes: Axes, places: Sequence[Place]) -> None:
+        self._axes, self._places = axes, sorted(places, key=lambda place: place.name != "filter")
+        self._taken = [box for place in places for box in self._shapes(place)]
 
     def place(self) -> None:
         """Write all names; the filter's first."""
-        for row in self._rows:
+        for place in self._places:
             text = self._axes.annotate(
-                row.name,
-                (row.leakage.value, row.target.value),
+                place.name,
+                (place.leakage.value, place.target.value),
                 (0, 0),
                 textcoords="offset points",
-                color=_look(row)[0],
+                color=place.look[0],
                 fontsize=8.5,
-                fontweight="bold" if row.name == "filter" else "normal",
+                fontweight="bold" if place.name == "filter" else "normal",
                 ha="center",
                 va="center",
                 zorder=3.5,
                 bbox={"facecolor": PAPER, "alpha": 0.7, "linewidth": 0, "pad": 0.6},
             )
             centred = text.get_window_extent()
-            moves = [_beside(centred, *place) for place in itertools.product((7, 14, 24, 36), SIDES)]
+            moves = [_beside(centred, *beside) for beside in itertools.product((7, 14, 24, 36), SIDES)]
             move = min(moves, key=lambda move: self._cost(centred.translated(*move)))
             self._taken.append(centred.translated(*move))
             text.xyann = np.multiply(move, 72 / self._axes.figure.dpi).tolist()
@@ -159,8 +173,8 @@ class _Labels:
         inside = _overlap(box, self._axes.get_window_extent())
         return sum(_overlap(box, other) for other in self._taken) + 100 * (box.width * box.height - inside)
 
-    def _shapes(self, row: Row) -> list[Bbox]:
-        x, y = row.leakage, row.target
+    def _shapes(self, place: Place) -> list[Bbox]:
+        x, y = place.leakage, place.target
         return [
             self._box((x.value, y.value), (x.value, y.value), 7),
             self._box((x.low, y.value), (x.high, y.value), 2),
@@ -196,7 +210,7 @@ def curves(name: str, title: str, charts: Mapping[str, Mapping[str, Points]]) ->
     shared = len(labels) == 1 and longest > 1
     columns, rows = min(3, len(charts)), -(-len(charts) // 3)
     width, height = 3.2 * columns + 2.4 * shared, rows * (2.5 if shared else 2.5 + 0.17 * longest)
-    with _figure(width, height, name) as figure:
+    with canvas(width, height, name) as figure:
         places = figure.subplots(rows, columns, squeeze=False).flat
         for axes, (chart, lines) in zip(places, charts.items(), strict=False):
             _chart(axes, chart, lines)
@@ -206,7 +220,7 @@ def curves(name: str, title: str, charts: Mapping[str, Mapping[str, Points]]) ->
             places[len(charts) - 1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
         for empty in places[len(charts) :]:
             empty.remove()
-        return _picture(figure, name, title)
+        return picture(figure, name, title)
 
 
 def _chart(axes: Axes, chart: str, lines: Mapping[str, Points]) -> None:
@@ -225,7 +239,7 @@ def _chart(axes: Axes, chart: str, lines: Mapping[str, Points]) -> None:
 
 
 @contextmanager
-def _figure(width: float, height: float, name: str) -> Iterator[Figure]:
+def canvas(width: float, height: float, name: str) -> Iterator[Figure]:
     """An empty figure without pyplot: no display, no global state."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -239,7 +253,8 @@ def _figure(width: float, height: float, name: str) -> Iterator[Figure]:
         yield figure
 
 
-def _picture(figure: Figure, name: str, title: str) -> Picture:
+def picture(figure: Figure, name: str, title: str) -> Picture:
+    """A drawn figure, in both formats."""
     png, svg = io.BytesIO(), io.StringIO()
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # both are drawn as they lie now

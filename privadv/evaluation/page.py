@@ -26,6 +26,7 @@ precision (AP) over the attributes; its blind guess is their mean prevalence, wh
 show them. AUROC and balanced accuracy are 0.50 for a blind guess whatever the prevalence. A dash: all test
 clips or none show it. Of attributes an attacker has fitted its training clips where its mean balanced accuracy
 on them is high enough.</p>"""
+STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 SYNTHETIC = """<li>The videos are synthetic: figures drawn for this purpose. The numbers say that the system works, not how well
 it would do on footage of real people.</li>"""
 
@@ -36,6 +37,7 @@ def render(
     """The page. ``curves`` are pictures by seed; ``samples`` are PNG strips of test clips by row."""
     template = string.Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     return template.substitute(
+        style=STYLE,
         title=escape(wording.title(summary)),
         badge='<span class="badge">synthetic data</span>' if summary.clips.synthetic else "",
         data=escape(wording.data(summary)),
@@ -44,7 +46,7 @@ def render(
         comparison=escape(wording.comparison(summary)),
         verdict=escape(wording.verdict(summary)),
         doubt="" if summary.counts else "doubt",
-        plot=_figure(plot),
+        plot=figure_html(plot),
         rows=_rows(summary),
         frames=_frames(samples),
         attributes=_attributes(summary),
@@ -117,7 +119,7 @@ def _rows(summary: Summary) -> str:
         floors = [_number(summary.floors.get(f"{player}_{kind}")) for player in ("target", "budget")]
         if floors != [MISSING, MISSING]:
             body.append((mark, [f"blind guess, {kind}", floors[0], "", floors[1], "", "", "", ""]))
-    return _table(head, body)
+    return table_html(head, body)
 
 
 def _row(summary: Summary, row: Row) -> list[str]:
@@ -148,7 +150,7 @@ def _attributes(summary: Summary) -> str:
               *(_number(reads[row][name][what]) for what in ATTRIBUTE_COLUMNS for row in reads)])
         for name in summary.clips.budget.classes
     ]
-    return f'<h2>Every attribute</h2><div class="scroll">{_table(head, body)}</div>{ATTRIBUTES}'
+    return f'<h2>Every attribute</h2><div class="scroll">{table_html(head, body)}</div>{ATTRIBUTES}'
 
 
 def _attackers(row: Row, open_: bool) -> str:
@@ -165,7 +167,7 @@ def _attackers(row: Row, open_: bool) -> str:
     ]
     body = [("", _attacker(each)) for each in by_attacker(row)]
     return _details(
-        f"on {row.name}: {len(body)} attackers", f'<div class="scroll">{_table(head, body)}</div>', open_
+        f"on {row.name}: {len(body)} attackers", f'<div class="scroll">{table_html(head, body)}</div>', open_
     )
 
 
@@ -206,14 +208,14 @@ def _strips(samples: Mapping[str, bytes]) -> str:
 
 
 def _curves(seed: int, pictures: Sequence[Picture], fold: bool) -> str:
-    charts = f'<div class="charts">{"".join(_figure(picture, picture.title) for picture in pictures)}</div>'
+    charts = f'<div class="charts">{"".join(figure_html(picture, picture.title) for picture in pictures)}</div>'
     return _details(f"seed {seed}", charts) if fold else charts
 
 
 def _making(summary: Summary) -> str:
     first = summary.evidence[0]
     configuration = yaml.safe_dump(json.loads(first.configuration), sort_keys=False, allow_unicode=True)
-    versions = _table(
+    versions = table_html(
         ["what", "version"], [("", [escape(name), escape(value)]) for name, value in first.versions.items()]
     )
     return (
@@ -247,7 +249,7 @@ def _seconds(runs: Sequence[Evidence]) -> str:
     columns = [stage_seconds(run) for run in runs]
     body = [("", [escape(stage), *(_whole(column.get(stage)) for column in columns)]) for stage in columns[0]]
     body.append(("rule", ["all", *(_whole(sum(column.values())) for column in columns)]))
-    return _table(["stage", *(f".seed {run.seed}" for run in runs)], body)
+    return table_html(["stage", *(f".seed {run.seed}" for run in runs)], body)
 
 
 def stage_seconds(run: Evidence) -> dict[str, float]:
@@ -263,7 +265,7 @@ def stage_seconds(run: Evidence) -> dict[str, float]:
     )
 
 
-def _table(head: Sequence[str], body: Iterable[tuple[str, Sequence[str]]]) -> str:
+def table_html(head: Sequence[str], body: Iterable[tuple[str, Sequence[str]]]) -> str:
     """A table of HTML cells; a head that starts with a dot is a column of numbers, each line has its CSS class."""
     kinds = [' class="n"' if name.startswith(".") else "" for name in head]
     lines = [
@@ -278,7 +280,8 @@ def _table(head: Sequence[str], body: Iterable[tuple[str, Sequence[str]]]) -> st
     return f"<table><thead><tr>{lines[0]}</tr></thead><tbody>{''.join(cells)}</tbody></table>"
 
 
-def _figure(picture: Picture, title: str = "") -> str:
+def figure_html(picture: Picture, title: str = "") -> str:
+    """A picture that follows the page's colours."""
     head = f"<h3>{escape(title)}</h3>" if title else ""
     return f'<figure style="width: {6.6 * picture.width:.1f}rem">{head}{picture.svg}</figure>'
 

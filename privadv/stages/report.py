@@ -87,7 +87,6 @@ def run(
     drawing = _Drawing(summary, context.store)
     report = _report(summary, drawing, context.store).model_copy(update={"filter": game.degradation})
     values = {**report.metrics, **_of_filter(summary), **_earlier(evidence)}
-    _log(context.tracker, summary, drawing, values)
     with context.tracker.parent as parent:
         _identify(parent, evidence)
         _log(parent, summary, drawing, values)

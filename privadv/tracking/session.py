@@ -103,11 +103,15 @@ def _spool_root() -> Path:
     return Path(workspace or Path(tempfile.gettempdir(), f"privadv-{os.getuid()}")).absolute() / "spool"
 
 
+def tracking_uri(workspace: str) -> str:
+    """MLFLOW_TRACKING_URI, else the own database of PRIVADV_WORKSPACE, else that of ``workspace``."""
+    folder = Path(os.environ.get("PRIVADV_WORKSPACE") or workspace).absolute()
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}/mlflow.db"
+
+
 def _tracking_uri() -> str | None:
-    """MLFLOW_TRACKING_URI, else the workspace's own database, else None."""
-    workspace = os.environ.get("PRIVADV_WORKSPACE")
-    local = f"sqlite:///{Path(workspace).absolute()}/mlflow.db" if workspace else None
-    return os.environ.get("MLFLOW_TRACKING_URI") or local
+    known = os.environ.get("PRIVADV_WORKSPACE") or os.environ.get("MLFLOW_TRACKING_URI")
+    return tracking_uri("") if known else None
 
 
 def _wait_seconds() -> float:

@@ -1,0 +1,71 @@
+"""``python -m privadv.compare EXPERIMENT``: which filter is better, over all runs of an experiment that may be compared."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from privadv.console import say
+from privadv.errors import PrivadvError
+from privadv.evaluation.comparison import Comparison, compare
+from privadv.evaluation.comparison_page import draw, page, table
+from privadv.evaluation.summary import plain
+from privadv.tracking.archive import Archive
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0: done; 2: a mistake in the call, said in one line."""
+    options = _parser().parse_args(arguments)
+    try:
+        run(options.experiment, options.filter, options.output)
+    except PrivadvError as error:
+        print(f"privadv: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(experiment: str, filter_: str, output: Path) -> None:
+    """Print the tables, write page and figures to ``output`` and log them to a run of their own."""
+    archive = Archive()
+    comparisons, left_out = compare(archive.runs(experiment, filter_))
+    pictures = [draw(one, f"pareto_{number}" if number else "pareto") for number, one in enumerate(comparisons)]
+    text = page(f"Comparison of {experiment}", comparisons, pictures, left_out)
+    files = {"comparison.html": text.encode(), **{f"{one.name}.png": one.png for one in pictures}}
+    for one in comparisons:
+        say(f"{table(one)}\n")
+    if left_out:
+        say(f"left out, for lack of results or digests: {', '.join(run.name for run in left_out)}")
+    _write(output, files)
+    name = f"comparison-{time.strftime('%Y%m%d-%H%M%S')}"
+    archive.record(experiment, name, _metrics(comparisons[0]), {"kind": "comparison", "filter": filter_}, files)
+    say(f"comparison: {output / 'comparison.html'}; in MLflow: {name}")
+    say(f"MLflow's own page of the runs: http://127.0.0.1:5000{archive.share_view(experiment)} (make mlflow)")
+
+
+def _write(output: Path, files: dict[str, bytes]) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (output / name).write_bytes(content)
+    except OSError as error:
+        raise PrivadvError(f"{output}: cannot be written ({error.strerror}): give another --output") from None
+
+
+def _metrics(comparison: Comparison) -> dict[str, float]:
+    """The newest comparison's hypervolumes."""
+    methods = {f"hypervolume/{plain(method)}": volume for method, volume in comparison.by_method().items()}
+    return {"hypervolume": comparison.hypervolume, **methods}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m privadv.compare", description=__doc__)
+    parser.add_argument("experiment", help="the experiment in MLflow, such as privadv")
+    parser.add_argument("--filter", default="", help="MLflow's search, such as \"tags.algorithm = 'uniform'\"")
+    parser.add_argument("--output", type=Path, default=Path(".privadv/comparison"), help="the folder to write to")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""What finished runs left in MLflow, for whoever compares and promotes: reads, and writes of its own, without a spool."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from privadv.config import Section
+from privadv.errors import PrivadvError
+from privadv.tracking.session import QUICK, tracking_uri, without_credentials
+
+PIPELINES = "tags.kind = 'pipeline' and attributes.status = 'FINISHED'"
+
+
+class FinishedRun(Section):
+    """One pipeline's run; ``started`` in milliseconds since 1970."""
+
+    id: str
+    name: str
+    started: int
+    metrics: dict[str, float]
+    params: dict[str, str]
+    tags: dict[str, str]
+
+
+class Version(Section):
+    """A version of a registered model and the run that made it."""
+
+    model: str
+    number: int
+    run: FinishedRun
+
+
+class Archive:
+    """The MLflow that MLFLOW_TRACKING_URI names, else the database of the workspace (PRIVADV_WORKSPACE, else .privadv).
+
+    Every method raises PrivadvError in one line when MLflow cannot be reached or refuses.
+    """
+
+    def __init__(self) -> None:
+        self._uri = tracking_uri(".privadv")
+        database = Path(self._uri.removeprefix("sqlite:///"))
+        if self._uri.startswith("sqlite:///") and not database.exists():
+            raise PrivadvError(f"{database}: no run yet: make run first, or set MLFLOW_TRACKING_URI")
+        os.environ.update({name: value for name, value in QUICK.items() if name not in os.environ})
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient(self._uri)
+
+    def runs(self, experiment: str, filter_: str = "") -> list[FinishedRun]:
+        """Every finished pipeline run of an experiment, the oldest first; ``filter_`` is in MLflow's own words."""
+        with self._explained(f"--filter \"{filter_}\"" if filter_ else experiment):
+            wanted = " and ".join(filter(None, (PIPELINES, filter_)))
+            pages = self._pages([self._experiment(experiment)], wanted)
+            return sorted((_finished(run) for page in pages for run in page), key=lambda run: run.started)
+
+    def version(self, model: str, which: str) -> Version | None:
+        """A model's version by its number or alias; None where that does not exist."""
+        from mlflow.exceptions import MlflowException
+
+        with self._explained(f"{model}@{which}"):
+            try:
+                if which.isdecimal():
+                    found = self._client.get_model_version(model, which)
+                else:
+                    found = self._client.get_model_version_by_alias(model, which)
+            except MlflowException as error:
+                if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    raise
+                return None
+            run = _finished(self._client.get_run(str(found.run_id)))
+            return Version(model=model, number=int(found.version), run=run)
+
+    def models(self) -> list[str]:
+        """The registered filters."""
+        with self._explained("the model registry"):
+            return [model.name for model in self._client.search_registered_models("name LIKE 'privadv-%'")]
+
+    def name(self, version: Version, alias: str) -> None:
+        """Let ``alias`` name this version from now on."""
+        with self._explained(f"{version.model}@{alias}"):
+            self._client.set_registered_model_alias(version.model, alias, str(version.number))
+
+    def download(self, version: Version, folder: Path) -> Path:
+        """The folder, below ``folder``, with a version's filter.json and filter.safetensors."""
+        with self._explained(f"{version.model} version {version.number}"):
+            from mlflow.artifacts import download_artifacts
+
+            uri = f"models:/{version.model}/{version.number}"
+            return Path(download_artifacts(uri, tracking_uri=self._uri, dst_path=str(folder)), "data")
+
+    def record(self, experiment: str, name: str, metrics: Mapping[str, float], tags: Mapping[str, str],
+               files: Mapping[str, bytes]) -> str:
+        """A run of its own with files at its top; returns its id."""
+        with self._explained(experiment), tempfile.TemporaryDirectory() as folder:
+            run = self._client.create_run(self._experiment(experiment), tags=dict(tags), run_name=name).info.run_id
+            for metric, value in metrics.items():
+                self._client.log_metric(run, metric, value)
+            for file, content in files.items():
+                Path(folder, file).write_bytes(content)
+            self._client.log_artifacts(run, folder)
+            self._client.set_terminated(run)
+            return run
+
+    def share_view(self, experiment: str) -> str:
+        """Give an experiment its prepared page of runs; returns the page's path on the server."""
+        from privadv.tracking.view import share
+
+        with self._explained(experiment):
+            return share(self._client, self._experiment(experiment))
+
+    def _experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            known = ", ".join(one.name for one in self._client.search_experiments() if one.name != "Default")
+            raise PrivadvError(f"MLflow has no experiment '{name}': one of {known or '(none yet)'}")
+        return found.experiment_id
+
+    def _pages(self, experiments: list[str], wanted: str) -> Iterator[Any]:
+        token = None
+        while page := self._client.search_runs(experiments, wanted, max_results=500, page_token=token):
+            yield page
+            token = page.token
+            if not token:
+                return
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            said = without_credentials(" ".join(str(error).split()))[:200]
+            where = without_credentials(self._uri)
+            raise PrivadvError(f"{what}: MLflow at {where} does not take it ({said}): check it") from None
+
+
+def _finished(run: Any) -> FinishedRun:
+    data, info = run.data, run.info
+    return FinishedRun(id=info.run_id, name=info.run_name, started=info.start_time, metrics=data.metrics,
+                       params=data.params, tags=data.tags)
