@@ -5,7 +5,7 @@ cd /locks
 
 lock="$1.lock"
 if [ "${2:-cuda}" = cpu ]; then
-    grep -v -E '^(cuda-|nvidia-)' "$lock" > cpu.lock
+    grep -v -E '^(cuda-|nvidia-|triton==)' "$lock" > cpu.lock
     lock=cpu.lock
 fi
 # The locks are complete; kfp asks for far more than its executor imports.
