@@ -20,11 +20,13 @@ from kfp.compiler import Compiler
 from kfp.dsl import Artifact
 
 from components.attack import attack
+from components.containers import Containers
 from components.extract_frames import extract_frames
 from components.local_runner import LocalRunner, StageFailedError
 from components.pretrain_budget import pretrain_budget
 from components.pretrain_degradation import pretrain_degradation
 from components.pretrain_target import pretrain_target
+from components.processes import Processes
 from components.render import render
 from components.report import report
 from components.train_adversarial import train_adversarial
@@ -124,7 +126,11 @@ def run(options: argparse.Namespace) -> None:
     """The pipeline on this machine, once a seed."""
     configs = [load(options.config, options.set, seed) for seed in options.seeds or [options.seed]]
     arguments = [parameters(config) for config in configs]
-    with LocalRunner() as runner, Workspace(PROJECT / ".privadv") as workspace:
+    contained = options.runner == "docker"
+    # Apart, because kfp's cache does not tell what an image made from what this Python made.
+    folder = PROJECT / ".privadv" / "containers" if contained else PROJECT / ".privadv"
+    launcher = Containers.open(options.images, _videos(configs)) if contained else Processes()
+    with LocalRunner(launcher) as runner, Workspace(folder, apart=contained) as workspace:
         os.environ.update(workspace.environment())
         cache = workspace.cache / _identity(Store.from_environment())
         reports = []
@@ -141,7 +147,7 @@ def run(options: argparse.Namespace) -> None:
             publish(reports[-1], workspace.reports / name)
         if len(reports) > 1:
             publish(pooled(reports), workspace.reports / run_name(configs[0].name, *options.label, "pooled"))
-        say("all runs in MLflow: make mlflow")
+        say(f"all runs in MLflow: make mlflow{f' WORKSPACE={folder}' if contained else ''}")
 
 
 def pooled(reports: Sequence[str]) -> str:
@@ -258,6 +264,12 @@ def _name(stage: Any) -> str:
     return stage.name.replace("-", "_")
 
 
+def _videos(configs: Sequence[RunConfig]) -> list[Path]:
+    """The folders of this machine that the runs read videos from."""
+    roots = {config.extract_frames.root for config in configs}
+    return [Path(root).resolve() for root in sorted(filter(None, roots)) if "://" not in root]
+
+
 def _seeds(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
@@ -279,6 +291,10 @@ def _parser() -> argparse.ArgumentParser:
         seeds.add_argument("--seed", type=int, help="in the place of the file's")
         if verb is run:
             seeds.add_argument("--seeds", type=_seeds, help="such as 0,1,2: a run each, then one report")
+            options.add_argument("--runner", choices=("process", "docker"), default="process",
+                                 help="docker: in the images, by Docker or podman")
+            options.add_argument("--images", type=Path, default=PROJECT / "build" / "images.json",
+                                 help="which images there are, as `make images` has written it")
         elif verb is compile_pipeline:
             options.add_argument("--output", type=Path, required=True, help="the YAML file to write")
         else:

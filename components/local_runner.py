@@ -1,14 +1,10 @@
-"""kfp.local as `pipeline.py run` uses it: quiet, done at the first failure, and leaving no process behind."""
+"""kfp.local as `pipeline.py run` uses it: quiet, done at the first failure, and leaving nothing behind."""
 
 import contextlib
 import functools
 import logging
-import os
 import re
-import shlex
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -18,40 +14,40 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import kfp.local
-from kfp.local import graph_utils, logging_utils, subprocess_task_handler
+from kfp.local import graph_utils, logging_utils
 from kfp.local.orchestrator import task_executor
 from kfp.local.orchestrator.orchestrator_utils import OrchestratorUtils
 from kfp.local.status import Status
 
+from components.launcher import Child, Launcher
+from components.processes import Processes
 from privadv.code_version import code_version
 from privadv.console import say
 from privadv.errors import PrivadvError
 
-PROJECT = Path(__file__).resolve().parent.parent
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 10.0
-LAUNCH = "_KFP_RUNTIME=true python3"
 
 
 class StageFailedError(PrivadvError):
-    """A stage's process ended with an error, which it has said itself."""
+    """A stage ended with an error, which it has said itself."""
 
 
 class LocalRunner:
-    """Runs pipelines on this machine, one task at a time, each in a process group of its own.
+    """Runs pipelines on this machine, one task at a time, each started by ``launcher``.
 
     Within its context SIGINT, SIGTERM and SIGHUP stop the running stage with all its processes (a second
     signal, or 10 seconds, kills them) and then raise SystemExit(128 + signal), which unwinds the rest.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, launcher: Launcher | None = None) -> None:
+        self._launcher = launcher or Processes()
         self._running = False
         self._stopped_by = 0
         self._failure = ""
-        self._child: subprocess.Popen[str] | None = None
+        self._child: Child | None = None
         self._label = ""
         self._exit_code: int | None = None
-        self._scratch = ""
 
     def __enter__(self) -> "LocalRunner":
         # What is ignored stays so: it is how nohup keeps a run alive.
@@ -76,10 +72,10 @@ class LocalRunner:
             StageFailedError: a stage failed; no further one was started.
         """
         # kfp leaves a folder in TMPDIR behind for every task.
-        scratch = tempfile.TemporaryDirectory(prefix="privadv-")
-        with _tamed(self._observe, self._run_child), scratch as self._scratch:
-            kfp.local.init(runner=kfp.local.SubprocessRunner(use_venv=False), pipeline_root=str(root),
-                           workspace_root=self._scratch, enable_caching=True, cache_root=str(cache))
+        with tempfile.TemporaryDirectory(prefix="privadv-") as scratch, \
+                _tamed(self._observe, self._launcher.seam(self._play, scratch)):
+            kfp.local.init(runner=self._launcher.runner(root), pipeline_root=str(root), workspace_root=scratch,
+                           enable_caching=True, cache_root=str(cache))
             self._running = True
             try:
                 return pipeline(**arguments)
@@ -113,32 +109,26 @@ class LocalRunner:
         say(f"{self._label}: " + ("cached" if self._exit_code is None else f"done in {seconds:.1f} s"))
         return outputs, status
 
-    def _run_child(self, task: subprocess_task_handler.SubprocessTaskHandler) -> Status:
+    def _play(self, child: Child) -> int:
         say(f"{self._label}: started")
-        path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
-        ours = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TMPDIR": self._scratch}
-        self._child = child = subprocess.Popen(
-            _command(task.full_command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", start_new_session=True,
-            env={**os.environ, **task.env_vars, **ours})
+        self._child = child
         if self._stopped_by:
-            _signal_group(child, signal.SIGTERM)
-        output = threading.Thread(target=_show, args=(child.stdout,), daemon=True)
+            child.signal(signal.SIGTERM)
+        output = threading.Thread(target=_show, args=(child.lines(),), daemon=True)
         output.start()
-        self._exit_code = child.wait()
-        # Workers that outlive their stage would hold the pipe open, and the CPU.
-        _signal_group(child, signal.SIGKILL)
+        self._exit_code = code = child.wait()
         output.join()
+        child.close()
         self._child = None
-        return Status.SUCCESS if self._exit_code == 0 else Status.FAILURE
+        return code
 
     def _stop(self, number: int, _frame: object) -> None:
         again, self._stopped_by = bool(self._stopped_by), number
         if not self._running:
             raise SystemExit(128 + number)
         if self._child:
-            _signal_group(self._child, signal.SIGKILL if again else signal.SIGTERM)
-            killer = threading.Timer(GRACE_SECONDS, _signal_group, (self._child, signal.SIGKILL))
+            self._child.signal(signal.SIGKILL if again else signal.SIGTERM)
+            killer = threading.Timer(GRACE_SECONDS, self._child.signal, (signal.SIGKILL,))
             killer.daemon = True
             killer.start()
 
@@ -149,18 +139,6 @@ class LocalRunner:
     def _leave_if_stopped(self) -> None:
         if self._stopped_by:
             raise SystemExit(128 + self._stopped_by)
-
-
-def _command(full_command: list[str]) -> list[str]:
-    """The task's command, with this Python in the shell's place: signals and exit codes are the stage's own.
-
-    kfp would rewrite `python3` everywhere, in paths and settings too.
-    """
-    shell, flags, script, *rest = full_command
-    if LAUNCH not in script:
-        raise RuntimeError(f"kfp starts tasks in a new way, look here: {script}")
-    python = f"exec env _KFP_RUNTIME=true {shlex.quote(sys.executable)}"
-    return [shell, flags, script.replace(LAUNCH, python), *rest]
 
 
 def _failure(label: str, seconds: float, exit_code: int | None) -> str:
@@ -184,18 +162,13 @@ def _show(lines: Iterable[str]) -> None:
                 say("    " + line.rstrip("\n"))
 
 
-def _signal_group(child: subprocess.Popen[str], number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, number)
-
-
 @contextlib.contextmanager
-def _tamed(observe: Callable[..., Any], run_child: Callable[..., Status]) -> Iterator[None]:
-    """Put ``observe`` around each of kfp.local's tasks, and ``run_child`` in the place of its subprocess."""
+def _tamed(observe: Callable[..., Any], launch: tuple[Any, str, Callable[..., Any]]) -> Iterator[None]:
+    """Put ``observe`` around each of kfp.local's tasks, and ``launch`` in the place of what starts them."""
     execute, sort = task_executor.execute_single_task, graph_utils.topological_sort_tasks
     seams = [
         (task_executor, "execute_single_task", functools.partial(observe, execute)),
-        (subprocess_task_handler.SubprocessTaskHandler, "run", lambda task: run_child(task)),
+        launch,
         # kfp would choose another order in every process.
         (graph_utils, "topological_sort_tasks", lambda tasks: sort(dict(sorted(tasks.items())))),
         (logging_utils, "indented_print", contextlib.nullcontext),

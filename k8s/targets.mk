@@ -5,20 +5,27 @@ REGISTRY ?=
 MINIO_IMAGE ?=
 BASE_IMAGE ?= python:3.11-slim-bookworm
 ACCELERATOR ?= cuda
+BUILDER ?=
+PIP_CONFIG ?=
+CA_BUNDLE ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 RENDERED := build/k8s
 PREFIX := $(if $(REGISTRY),$(REGISTRY)/)privadv
 
-.PHONY: images push-images docker-locks manifests k8s-secrets deploy verify-deploy undeploy test-k8s
+.PHONY: images push-images test-containers docker-locks manifests k8s-secrets deploy verify-deploy undeploy test-k8s
 
-images:  ## The container images; REGISTRY=... VERSION=... BASE_IMAGE=... ACCELERATOR=cuda|cpu
-	@REGISTRY=$(REGISTRY) VERSION=$(VERSION) REVISION=$(REVISION) BASE_IMAGE=$(BASE_IMAGE) \
-		ACCELERATOR=$(ACCELERATOR) docker buildx bake -f docker/docker-bake.hcl $(ARGS)
+images:  ## The container images; REGISTRY=... VERSION=... BASE_IMAGE=... ACCELERATOR=cuda|cpu BUILDER=docker|podman
+	@python3 docker/build.py $(if $(BUILDER),--builder $(BUILDER)) --registry "$(REGISTRY)" $(PUSH) \
+		--version "$(VERSION)" --revision "$(REVISION)" --base-image "$(BASE_IMAGE)" \
+		--accelerator $(ACCELERATOR) --pip-config "$(PIP_CONFIG)" --ca-bundle "$(CA_BUNDLE)" -- $(ARGS)
 
 push-images:  ## Build the images and push them; REGISTRY=registry.example/team
 	@test -n "$(REGISTRY)" || { echo "name the registry: make push-images REGISTRY=registry.example/team"; exit 1; }
-	@$(MAKE) images ARGS="--push $(ARGS)"
+	@$(MAKE) images PUSH=--push
+
+test-containers: $(READY)  ## The smoke pipeline in the images, by podman; BASE_IMAGE=... PIP_CONFIG=... CA_BUNDLE=...
+	@$(BIN)/python -m pytest -q -s -m containers tests/containers $(ARGS)
 
 docker-locks: $(READY)  ## Renew the locks of the images from requirements.lock
 	@$(BIN)/python -m pip install -q uv
@@ -26,7 +33,7 @@ docker-locks: $(READY)  ## Renew the locks of the images from requirements.lock
 	@grep '^kfp==' requirements.lock > docker/kfp.lock
 	@for lock in extract train mlflow; do \
 		case $$lock in mlflow) tested=build/mlflow.txt ;; *) tested=requirements.lock ;; esac; \
-		$(BIN)/uv pip compile docker/$$lock.in -c $$tested --universal --python-version 3.11 --no-header \
+		$(BIN)/uv pip compile docker/$$lock.in -c $$tested --no-emit-package triton --universal --python-version 3.11 --no-header \
 			--no-annotate --no-emit-index-url --no-emit-find-links -q -o docker/$$lock.lock || exit 1; done
 
 manifests: $(RENDERED)/kustomization.yaml  ## What deploy would apply; OVERLAY=dev|gpu|seaweedfs REGISTRY=... MINIO_IMAGE=...

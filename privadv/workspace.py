@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from privadv.errors import PrivadvError
+from privadv.mlflow_server import MlflowServer
 from privadv.seaweed import SeaweedServer
 from privadv.store import Store
 
@@ -21,24 +22,28 @@ PASSED_ON = ("PRIVADV_S3_ENDPOINT", "PRIVADV_S3_BUCKET", "PRIVADV_S3_REGION", "A
 
 
 class Workspace:
-    """The locked local state of a run and the S3 server it talks to; a context manager.
+    """The locked local state of a run and the servers it talks to; a context manager.
 
-    Entering takes the lock and starts the embedded server, unless PRIVADV_S3_ENDPOINT names another one.
-    Leaving, also by SIGINT or SIGTERM, stops it; its data stays. Enter it in the main thread.
+    Entering takes the lock and starts the embedded S3 server, unless PRIVADV_S3_ENDPOINT names another one.
+    Where stages do not see this disk (``apart``), an MLflow server stands before MLflow's database, unless
+    MLFLOW_TRACKING_URI names another one. Leaving, also by SIGINT or SIGTERM, stops them; their data stays.
+    Enter it in the main thread.
     """
 
-    def __init__(self, folder: Path = Path(".privadv")) -> None:
-        self.folder = folder.resolve()
+    def __init__(self, folder: Path = Path(".privadv"), apart: bool = False) -> None:
+        self.folder, self._apart = folder.resolve(), apart
         self.pipeline_root = self.folder / "pipeline"
         self.cache = self.folder / "cache"
         self.videos = self.folder / "videos"
         self.reports = self.folder / "reports"
         self._server: SeaweedServer | None = None
+        self._tracking = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.folder / 'mlflow.db'}"
         self._held = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         """Raises:
-            PrivadvError: another run holds the folder, it cannot be written, or S3 does not answer.
+            PrivadvError: another run holds the folder, it cannot be written, S3 does not answer, or MLflow
+                is nowhere that stages reach.
         """
         with contextlib.ExitStack() as held:
             _make_folders(self.folder, self.pipeline_root, self.cache, self.videos, self.reports)
@@ -49,6 +54,8 @@ class Workspace:
                 held.callback(server.stop)
                 server.start()
             Store.from_environment(self._s3())
+            if self._apart:
+                self._tracking = held.enter_context(_reachable_tracking(self.folder))
             self._held = held.pop_all()
         return self
 
@@ -58,8 +65,7 @@ class Workspace:
 
     def environment(self) -> dict[str, str]:
         """What the processes of this run need. It holds the S3 credentials: never print it."""
-        tracking = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.folder / 'mlflow.db'}"
-        return {**self._s3(), "MLFLOW_TRACKING_URI": tracking, "PRIVADV_WORKSPACE": str(self.folder)}
+        return {**self._s3(), "MLFLOW_TRACKING_URI": self._tracking, "PRIVADV_WORKSPACE": str(self.folder)}
 
     def check(self) -> None:
         """For when a stage has failed: raises PrivadvError if the embedded server has died."""
@@ -79,6 +85,23 @@ def _make_folders(*folders: Path) -> None:
         except OSError as error:
             raise PrivadvError(f"{folder}: cannot make this folder of the workspace ({error.strerror}): "
                                "choose another place") from None
+
+
+@contextlib.contextmanager
+def _reachable_tracking(folder: Path) -> Iterator[str]:
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    if named:
+        if not named.startswith(("http://", "https://")):
+            raise PrivadvError("MLFLOW_TRACKING_URI names something that containers do not see: name a server, "
+                               "http://..., or unset it")
+        yield named
+        return
+    server = MlflowServer(folder)
+    try:
+        server.start()
+        yield server.uri
+    finally:
+        server.stop()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from privadv.checkpoints import Checkpoints
+from privadv.code_version import code_version
 from privadv.config import Section
 from privadv.data.manifest import ClipSet
 from privadv.errors import PrivadvError
@@ -65,7 +66,7 @@ def execute(
     Args:
         stage: the module's name; its ``Config`` parses ``config``, its ``run``'s annotations ``inputs``.
         config: the stage's own configuration section, as JSON.
-        code: the stage's code version.
+        code: the stage's code version; refused if it is not that of the code here, as in an older image.
         output: the file that the returned manifest is written to, as JSON.
         inputs: for each, a manifest's file, its JSON text, the JSON of the Blob that holds it, or a list
             of such; None leaves ``run``'s default.
@@ -102,6 +103,10 @@ def perform(
     """The work of :func:`execute` in this process, on ``seat``; raises PrivadvError for a user's mistake."""
     # Threads that spin while they wait take the CPU from whoever they wait for; read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if code != code_version(stage):
+        # Its result would lie in every cache under the version that it does not come from.
+        raise PrivadvError("the pipeline was made from other code than is here: build the images and compile or "
+                           "run it from one checkout")
     module = importlib.import_module(f"privadv.stages.{stage}")
     hints = typing.get_type_hints(module.run)
     settings: Section = module.Config.parse(config, f"configuration of {stage}")
