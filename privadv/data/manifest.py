@@ -51,13 +51,17 @@ class Quarantined(Section):
 
 
 class ClipSet(Section):
-    """The manifest of a set of clips. ``row`` names what was done to the pixels ("raw": nothing)."""
+    """The manifest of a set of clips. ``row`` names what was done to the pixels ("raw": nothing).
+
+    ``resize``: (height, width) to which a frame was scaled before its centre was cropped to the geometry's.
+    """
 
     kind: Literal["clips"] = "clips"
     dataset: str
     synthetic: bool
     row: str
     geometry: Geometry
+    resize: tuple[int, int] | None = None
     encoding: Encoding
     target: Task
     budget: Task

@@ -140,7 +140,7 @@ def run(config: Config, context: StageContext) -> ClipSet:
                     raise PrivadvError(f"split '{split}' of {config.dataset} has no clips: {_why(ledger)}")
     clip_set = ClipSet(
         dataset=config.dataset, synthetic=dataset.synthetic, row="raw", encoding=config.encoding,
-        splits=shards, geometry=Geometry(frames=config.frames, height=config.crop[0], width=config.crop[1]),
+        splits=shards, resize=config.resize, geometry=Geometry(frames=config.frames, height=config.crop[0], width=config.crop[1]),
         target=dataset.target, budget=dataset.budget, quarantined=tuple(ledger.quarantined),
         lineage={"config": _settings(config), "listing": _listing(splits)})
     metrics = _metrics(clip_set, ledger, found.copies, time.monotonic() - start)
