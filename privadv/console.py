@@ -19,7 +19,7 @@ def say(text: str) -> None:
 class _Bar:
     """A bar on a terminal."""
 
-    def __init__(self, bar: Progress, what: str, total: int) -> None:
+    def __init__(self, bar: Progress, what: str, total: int | None) -> None:
         self._bar = bar
         self._task = bar.add_task(what, total=total, values="")
 
@@ -30,16 +30,17 @@ class _Bar:
 class _Lines:
     """A line in a log, at most every ``seconds`` and at the end."""
 
-    def __init__(self, what: str, total: int, seconds: float = 10.0) -> None:
+    def __init__(self, what: str, total: int | None, seconds: float = 10.0) -> None:
         self._what, self._total, self._seconds = what, total, seconds
         self._done, self._last = 0, time.monotonic()
 
     def advance(self, n: int = 1, **values: float) -> None:
         self._done += n
         now = time.monotonic()
-        if self._done >= self._total or now - self._last >= self._seconds:
+        if (self._total and self._done >= self._total) or now - self._last >= self._seconds:
             self._last = now
-            say(f"{self._what}: {self._done}/{self._total} {_format(values)}".rstrip())
+            of = "" if self._total is None else f"/{self._total}"
+            say(f"{self._what}: {self._done}{of} {_format(values)}".rstrip())
 
 
 def _format(values: dict[str, float]) -> str:
@@ -47,8 +48,8 @@ def _format(values: dict[str, float]) -> str:
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[_Bar | _Lines]:
-    """Show ``what`` advancing to ``total``; call ``.advance(n, name=value, ...)`` on what is yielded."""
+def progress(what: str, total: int | None) -> Iterator[_Bar | _Lines]:
+    """Show ``what`` advancing to ``total``, None where nobody knows it; call ``.advance(n, name=value, ...)`` on what is yielded."""
     if not sys.stdout.isatty():
         yield _Lines(what, total)
         return

@@ -56,6 +56,7 @@ class ClipSet(Section):
 
     ``private`` is another set where that one labels the privacy task: ``budget`` is its task, and what the
     clips of this one say of it means nothing. Its clips may have another number of frames.
+    ``resize``: (height, width) to which a frame was scaled before its centre was cropped to the geometry's.
     """
 
     kind: Literal["clips"] = "clips"
@@ -63,6 +64,7 @@ class ClipSet(Section):
     synthetic: bool
     row: str
     geometry: Geometry
+    resize: tuple[int, int] | None = None
     encoding: Encoding
     target: Task
     budget: Task

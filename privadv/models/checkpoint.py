@@ -38,6 +38,30 @@ class FilterRef(Section):
         return model
 
 
+class Measured(Section):
+    """On which clips a filter was measured, and with what result.
+
+    A frame was scaled to ``resize`` and its centre cropped to ``crop``, both (height, width) in pixels; a clip had ``frames``
+    of them, typically ``step`` frames apart in its video. ``counts``: whether the leakage counts as evidence of privacy.
+    """
+
+    dataset: str
+    synthetic: bool
+    resize: tuple[int, int]
+    crop: tuple[int, int]
+    frames: int
+    step: int = pydantic.Field(default=1, ge=1)
+    A_T: float
+    A_B_max: float
+    counts: bool
+
+
+class ShippedFilter(FilterRef):
+    """A filter on its way out of the store: filter.json, beside filter.safetensors."""
+
+    measured: Measured | None = None
+
+
 class ReaderRef(Section):
     """A stored target, budget model or attacker with ``classes`` outputs."""
 

@@ -17,12 +17,14 @@ class Release(Section):
     """What happens between the network and the stored frame; it ships with the filter, in training and in evaluation.
 
     ``gray``: mean over channels, replicated to three (the seed work's post-processing). ``noise``: standard deviation of
-    Gaussian noise added at release, in units of the [0, 1] range, drawn once a clip. ``levels``: grey levels a channel that
-    are stored (256 = plain 8 bit); the rounding passes gradients straight through.
+    Gaussian noise added at release, in units of the [0, 1] range, drawn once a clip. ``smooth``: weight of what was released
+    before in an exponential moving average over time, after the noise; 0 = none, causal, begins with the first frame.
+    ``levels``: grey levels a channel that are stored (256 = plain 8 bit); the rounding passes gradients straight through.
     """
 
     gray: bool = True
     noise: float = pydantic.Field(default=0.0, ge=0, le=1)
+    smooth: float = pydantic.Field(default=0.0, ge=0, lt=1)
     levels: int = pydantic.Field(default=256, ge=2, le=256)
 
 
@@ -52,11 +54,20 @@ class Degradation(nn.Module):
 
     spec: Any
 
+    @property
+    def sees_motion(self) -> bool:
+        """Whether what is painted of a frame depends on the frame that it is compared to."""
+        return False
+
     def forward(self, clips: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return release(self.paint(clips), self.spec.release, generator)
 
-    def paint(self, clips: Tensor) -> Tensor:
-        """The network alone, before the release: (N, 3, T, H, W) in [0, 1]."""
+    def paint(self, clips: Tensor, before: Tensor | None = None) -> Tensor:
+        """The network alone, before the release: (N, 3, T, H, W) in [0, 1].
+
+        ``before``: for a filter that sees motion, the frame that each frame is compared to, of the same shape; by default
+        the one before it in the clip.
+        """
         raise NotImplementedError
 
 
@@ -77,9 +88,13 @@ class TransformNetwork(Degradation):
             nn.init.zeros_(self.last.weight)
             nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType]
 
-    def paint(self, clips: Tensor) -> Tensor:
+    @property
+    def sees_motion(self) -> bool:
+        return self.spec.motion
+
+    def paint(self, clips: Tensor, before: Tensor | None = None) -> Tensor:
         n, _, t, h, w = clips.shape
-        frames = _frames(with_motion(clips) if self.spec.motion else clips)
+        frames = _frames(with_motion(clips, before) if self.spec.motion else clips)
         painted = self.last(self.decode(self.blocks(self.encode(frames))))[..., :h, :w]
         painted = painted.view(n, t, 3, h, w).transpose(1, 2)
         if self.spec.skip:
@@ -88,24 +103,53 @@ class TransformNetwork(Degradation):
 
 
 def release(clips: Tensor, how: Release, generator: torch.Generator | None = None) -> Tensor:
-    """What is stored of painted ``clips``: channel mean, noise, clamp and quantisation, differentiable throughout.
+    """What is stored of painted ``clips``: channel mean, noise, clamp, smoothing, quantisation; differentiable throughout.
 
     A ``generator``, on the clips' device, draws for these clips alone; without one the noise is that of all ranks' joint batch.
     """
     if how.gray:
         clips = clips.mean(1, keepdim=True)
+    noise = None
     if how.noise:
-        clips = clips + how.noise * randn(clips.shape, generator, clips.device)
-    clips = clips.clamp(0, 1)
+        noise = randn(clips.shape, generator, clips.device)
+    return quantise(smooth(add_noise(clips, how, noise), how), how)
+
+
+def add_noise(clips: Tensor, how: Release, noise: Tensor | None) -> Tensor:
+    """Painted clips (N, C, T, H, W) with standard normal ``noise`` of their shape as ``how`` scales it, in [0, 1]."""
+    if how.noise:
+        if noise is None:
+            raise ValueError("this release needs noise")
+        clips = clips + how.noise * noise
+    return clips.clamp(0, 1)
+
+
+def smooth(clips: Tensor, how: Release, before: Tensor | None = None) -> Tensor:
+    """The moving average of noisy clips (N, C, T, H, W); ``before`` (N, C, H, W): the average at the frame before the first.
+
+    It only works on what was already noisy: it can tell a reader nothing that the noisy frames did not tell.
+    """
+    if not how.smooth:
+        return clips
+    averages = []
+    for frame in clips.unbind(2):
+        before = frame if before is None else how.smooth * before + (1 - how.smooth) * frame
+        averages.append(before)
+    return torch.stack(averages, 2)
+
+
+def quantise(clips: Tensor, how: Release) -> Tensor:
+    """The clips at the stored grey levels, on three channels."""
     top = how.levels - 1
     clips = clips + ((clips * top).round() / top - clips).detach()
-    return clips.expand(-1, 3, -1, -1, -1)
+    return clips.expand(-1, 3, *clips.shape[2:])
 
 
-def with_motion(clips: Tensor) -> Tensor:
+def with_motion(clips: Tensor, before: Tensor | None = None) -> Tensor:
     """Clips with the signed difference to the frame before as extra channels; causal, so that a camera can do it."""
-    change = torch.diff(clips, dim=2, prepend=clips[:, :, :1])
-    return torch.cat([clips, change], 1)
+    if before is None:
+        before = torch.cat([clips[:, :, :1], clips[:, :, :-1]], 2)
+    return torch.cat([clips, clips - before], 1)
 
 
 def _frames(clips: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from privadv.data.feeds import BATCH, ClipArray, Player, to_uint8
 from privadv.data.manifest import SPLITS, ClipSet
 from privadv.data.shards import write_shards
 from privadv.errors import PrivadvError
+from privadv.evaluation.flicker import flicker
 from privadv.evaluation.rows import NOISY, parse
 from privadv.models.checkpoint import Trained
 from privadv.models.scores import score
@@ -77,7 +78,7 @@ def _rendered(
             )
             bar.advance(len(array))
             if split == "test":
-                metrics = _distance(array, rendered)
+                metrics = _distance(array, rendered) | {"frame_step": _frame_step(array)}
                 if row == "filter" and game is not None:
                     metrics |= _game_scores(game, rendered, context, labelled) | _pace(game, array, context)
     seconds = time.monotonic() - start
@@ -117,13 +118,22 @@ def _released(
 
 
 def _distance(raw: ClipArray, rendered: ClipArray) -> dict[str, float]:
-    """PSNR in dB of the rendered to the raw test clips; none where they are equal."""
+    """PSNR in dB of the rendered to the raw test clips, none where they are equal; and how much they flicker, in grey levels."""
     errors = [
         np.mean((np.float32(a) - np.float32(b)) ** 2)
         for a, b in zip(raw.frames, rendered.frames, strict=True)
     ]
     error = float(np.mean(errors))
-    return {"psnr": 10 * math.log10(255**2 / error)} if error else {}
+    trembling = flicker(raw.frames, rendered.frames)
+    return {
+        **({"psnr": 10 * math.log10(255**2 / error)} if error else {}),
+        **({"flicker": trembling} if trembling is not None else {}),
+    }
+
+
+def _frame_step(raw: ClipArray) -> float:
+    """How far apart in their video two frames of a clip typically lie."""
+    return float(np.median(np.concatenate([np.diff(clip.indices) for clip in raw.iterate()] or [[1]])))
 
 
 def _game_scores(

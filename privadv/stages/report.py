@@ -22,7 +22,7 @@ from privadv.evaluation.figures import Picture, Points, curves, privacy_utility
 from privadv.evaluation.page import render, stage_seconds
 from privadv.evaluation.results import RowResult
 from privadv.evaluation.summary import Evidence, Summary, plain, summarise
-from privadv.models.checkpoint import FilterRef, Trained
+from privadv.models.checkpoint import Measured, ShippedFilter, Trained
 from privadv.stages.stage import StageContext, dataset_input
 from privadv.store import Blob, Store
 from privadv.tracking import FilterModel, Tracker
@@ -52,7 +52,7 @@ class Report(Section):
     table: str
     metrics: dict[str, float]
     evidence: tuple[Blob, ...]
-    filter: FilterRef | None = None
+    filter: ShippedFilter | None = None
 
 
 def run(
@@ -85,13 +85,14 @@ def run(
     )
     summary = summarise([evidence])
     drawing = _Drawing(summary, context.store)
-    report = _report(summary, drawing, context.store).model_copy(update={"filter": game.degradation})
+    shipped = _shipped(summary, game)
+    report = _report(summary, drawing, context.store).model_copy(update={"filter": shipped})
     values = {**report.metrics, **_of_filter(summary), **_earlier(evidence)}
     with context.tracker.parent as parent:
         _identify(parent, evidence)
         _log(parent, summary, drawing, values)
     # Last of all: it takes the longest, and nobody who looks at the run waits for it.
-    parent.model(_model(summary, game.degradation))
+    parent.model(_model(summary, shipped))
     return report
 
 
@@ -187,7 +188,25 @@ def _identify(run: Tracker, evidence: Evidence) -> None:
     run.artifact("config.yaml", yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True).encode())
 
 
-def _model(summary: Summary, filter_: FilterRef) -> FilterModel:
+def _shipped(summary: Summary, game: Trained) -> ShippedFilter:
+    """The filter with the size at which it was measured, which whoever uses it must keep to, and the result."""
+    clips, rendered, values = summary.clips, summary.evidence[0].filtered_clips, summary.metrics()
+    size = clips.geometry
+    measured = clips.resize and Measured(
+        dataset=clips.dataset,
+        synthetic=clips.synthetic,
+        resize=clips.resize,
+        crop=(size.height, size.width),
+        frames=size.frames,
+        step=max(1, round(rendered.metrics.get("frame_step", 1))),
+        A_T=values["A_T"],
+        A_B_max=values["A_B_max"],
+        counts=bool(values["leakage_counts"]),
+    )
+    return ShippedFilter(spec=game.degradation.spec, weights=game.degradation.weights, measured=measured)
+
+
+def _model(summary: Summary, filter_: ShippedFilter) -> FilterModel:
     """The filter for the model registry; filters of one data set and frame size follow each other as versions."""
     clips, one = summary.clips, summary.evidence[0]
     size = clips.geometry

@@ -1,4 +1,4 @@
-"""Video in and out: every frame is accounted for, or :class:`BadVideo` names the file and the reason.
+"""Whole files: every frame is accounted for, or :class:`BadVideo` names the file and the reason.
 
 A video is one file (mp4, mov, avi) or the images of a frame folder. Only containers that state their number
 of frames are read, because in any other (mkv, ts, ...) a file that was cut short looks like a whole one.
@@ -21,7 +21,7 @@ import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.reformatter import Interpolation, VideoReformatter
-from PIL import Image
+from PIL import Image, ImageOps
 
 from privadv.errors import PrivadvError
 
@@ -74,9 +74,9 @@ def decode(media: Media, wanted: Sequence[int], size: tuple[int, int]) -> np.nda
     """
     first = media if isinstance(media, Path) else media[0].parent
     scaler, numbers, kept, count = VideoReformatter(), set(wanted), {}, 0
-    for frame in _frames(media) if isinstance(media, Path) else map(_image, media):
+    for frame in _frames(media) if isinstance(media, Path) else map(read_image, media):
         if count in numbers:
-            kept[count] = _upright(frame, size, scaler, first)
+            kept[count] = upright(frame, size, scaler, first)
         count += 1
     if missing := numbers - kept.keys():
         raise BadVideo(first, f"has {count} frames, but frame {min(missing)} was asked for")
@@ -193,19 +193,20 @@ def _frames(path: Path) -> Iterator[av.VideoFrame]:
         raise BadVideo(path, f"is damaged: {count} frames decoded of {tally.packets}")
 
 
-def _image(path: Path) -> av.VideoFrame:
+def read_image(path: Path) -> av.VideoFrame:
+    """A PNG or JPEG image, upright; raises BadVideo, which names its folder."""
     try:
         with Image.open(path, formats=("PNG", "JPEG")) as image:
-            return av.VideoFrame.from_ndarray(np.asarray(image.convert("RGB")), format="rgb24")
+            return av.VideoFrame.from_ndarray(np.asarray(ImageOps.exif_transpose(image).convert("RGB")), format="rgb24")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # Some of these say the path, and a manifest must not.
         reason = str(error).partition(f" '{path}'")[0]
         raise BadVideo(path.parent, f"holds {path.name}, which is no whole image ({reason})") from None
 
 
-def _upright(frame: av.VideoFrame, size: tuple[int, int], scaler: VideoReformatter, path: Path) -> np.ndarray:
+def upright(frame: av.VideoFrame, size: tuple[int, int], scaler: VideoReformatter, path: Path) -> np.ndarray:
     """Scaled and turned as the display matrix asks; ``size`` is that of the upright picture."""
-    (a, b), (c, d) = _display_matrix(frame)
+    (a, b), (c, d) = display_matrix(frame)
     if abs(a * d - b * c) != 1 or (a and b):
         raise BadVideo(path, "is to be turned by an angle that is no multiple of 90 degrees")
     height, width = size if a else size[::-1]
@@ -215,7 +216,8 @@ def _upright(frame: av.VideoFrame, size: tuple[int, int], scaler: VideoReformatt
     return image[:: d or b, :: a or c]
 
 
-def _display_matrix(frame: av.VideoFrame) -> tuple[tuple[int, int], tuple[int, int]]:
+def display_matrix(frame: av.VideoFrame) -> tuple[tuple[int, int], tuple[int, int]]:
+    """((a, b), (c, d)): a pixel at (x, y) is shown at (ax + cy, bx + dy)."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return (1, 0), (0, 1)

@@ -1,0 +1,39 @@
+"""One command for all: ``privadv filter``, ``privadv data``, ... Each is a module's own ``main``, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+
+import typer
+
+COMMANDS = {
+    "data": ("privadv.data.__main__", "Verify, count and generate datasets"),
+    "import-tf": ("privadv.import_tf", "Old TensorFlow checkpoints become models of this project"),
+    "filter": ("privadv.filter", "A trained filter on a video, a camera, a folder of images or a pipe"),
+    "export": ("privadv.export", "A trained filter as an ONNX graph for the edge"),
+}
+"""The module whose ``main(arguments) -> exit code`` each command is, and what it says of itself."""
+
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+                  help="Learn a video filter that shows what happens but not who, and use it.")
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+def _add(name: str, module: str, about: str) -> None:
+    @app.command(name, help=about, context_settings=PASSED_ON)
+    def command(context: typer.Context) -> None:
+        raise typer.Exit(importlib.import_module(module).main(context.args))
+
+
+for _name, (_module, _about) in COMMANDS.items():
+    _add(_name, _module, _about)
+
+
+if __name__ == "__main__":
+    main()
