@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from privadv.data.feeds import ClipArray, Feed, open_split, to_float, to_uint8
+from privadv.data.feeds import ClipArray, Feed, Player, open_split, to_float, to_uint8
 from privadv.data.manifest import Clip, ClipSet, Geometry, Task
 from privadv.data.shards import write_shards
 from privadv.errors import PrivadvError
@@ -149,6 +149,11 @@ ATTACKERS = tuple(AttackerSpec(reader=ReaderSpec(network=network)) for network i
 TARGET = ReaderSpec(network=R2Plus1D(width=4))
 
 
+def both(arrays: dict[str, ClipArray]) -> dict[Player, dict[str, ClipArray]]:
+    """One set labels both tasks."""
+    return {"target": arrays, "budget": arrays}
+
+
 def suite(**changes: object) -> Suite:
     values = {
         "target": TARGET,
@@ -194,18 +199,18 @@ def test_a_row_is_attacked_from_raw_weights_and_by_the_strongest_only_where_that
     twice = suite(
         attackers=(*ATTACKERS, AttackerSpec(reader=ATTACKERS[0].reader, start="scratch")), strongest=2
     )
-    raw_jobs = jobs(twice, "raw", arrays, None, (2, 2), {}, None, 0)
+    raw_jobs = jobs(twice, "raw", both(arrays), None, (2, 2), {}, None, 0)
     assert [one.name for one in raw_jobs] == ["target", *(f"{n.family}/plain/scratch" for n in NETWORKS)]
     fitted = {one.name: one.fit(lambda _: None) for one in raw_jobs}
     results = [result(one, fitted[one.name], arrays["test"], twice) for one in raw_jobs]
     best = sorted(results[1:], key=lambda r: -r.validation)[0]
     warm = {name: one.weights for name, one in fitted.items()}
-    down = jobs(twice, "down:8", arrays, arrays, (2, 2), warm, results[1:], 0)
+    down = jobs(twice, "down:8", both(arrays), both(arrays), (2, 2), warm, results[1:], 0)
     assert len(down) == 3 and best.name.replace("scratch", "warm") in {one.name for one in down}
-    full = jobs(twice, "filter", arrays, arrays, (2, 2), warm, results[1:], 0)
+    full = jobs(twice, "filter", both(arrays), both(arrays), (2, 2), warm, results[1:], 0)
     assert len(full) == 6
     chosen = suite(chosen={"planted:spatial": ("inception/plain/warm",)})
-    planted = jobs(chosen, "planted:spatial", arrays, arrays, (2, 2), warm, results[1:], 0)
+    planted = jobs(chosen, "planted:spatial", both(arrays), both(arrays), (2, 2), warm, results[1:], 0)
     assert [one.name for one in planted] == ["target", "inception/plain/warm"]
     by_name = {one.name: one for one in full if isinstance(one, FitJob)}
     assert (
@@ -219,7 +224,7 @@ def test_the_maximum_is_over_all_attackers_and_unseen_ones_stand_beside_it(tmp_p
     arrays = {
         split: array(tmp_path, 16, seed) for seed, split in enumerate(("train", "val", "test"), start=1)
     }
-    todo = jobs(suite(), "raw", arrays, None, (2, 2), {}, None, 0)
+    todo = jobs(suite(), "raw", both(arrays), None, (2, 2), {}, None, 0)
     results = [result(one, one.fit(lambda _: None), arrays["test"], suite()) for one in todo]
     attackers = [
         one.model_copy(update={"accuracy": value})
@@ -267,10 +272,10 @@ def test_attackers_that_invert_mix_or_compare_read_a_negative(tmp_path: Path) ->
     extra = [AttackerSpec(reader=reader, start=start) for start in ("mixed", "reconstruction", "nearest")]
     config = FitConfig(steps=120, every=40, lr=0.01)
     asked = suite(attackers=(*ATTACKERS[1:], *extra), raw_fit=config, fit=config)
-    todo = {one.name: one for one in jobs(asked, "raw", raw, None, (2, 2), {}, None, 0)}
+    todo = {one.name: one for one in jobs(asked, "raw", both(raw), None, (2, 2), {}, None, 0)}
     warm = {name: todo[name].fit(lambda _: None).weights for name in ("target", "resnet/plain/scratch")}
     warm |= dict.fromkeys((f"{n.family}/plain/scratch" for n in NETWORKS[1:]), b"")
-    against = {one.name: one for one in jobs(asked, "filter", stored, raw, (2, 2), warm, None, 0)}
+    against = {one.name: one for one in jobs(asked, "filter", both(stored), both(raw), (2, 2), warm, None, 0)}
     starts = ("mixed", "reconstruction", "nearest")
     found = {name: against[f"resnet/plain/{name}"].fit(lambda _: None) for name in starts}
     read = {name: result(against[f"resnet/plain/{name}"], found[name], stored["test"], asked) for name in starts}
@@ -278,7 +283,7 @@ def test_attackers_that_invert_mix_or_compare_read_a_negative(tmp_path: Path) ->
     assert read["nearest"].accuracy < 0.8, "its network never saw a negative"
     assert read["reconstruction"].metrics["psnr"] > 12 and 0 < read["reconstruction"].metrics["ssim"] <= 1
     assert tuple(one.start for one in read.values()) == starts and all(one.seen for one in read.values())
-    alike = jobs(asked, "filter", raw, raw, (2, 2), warm, None, 0)[-1]
+    alike = jobs(asked, "filter", both(raw), both(raw), (2, 2), warm, None, 0)[-1]
     assert result(alike, alike.fit(lambda _: None), raw["test"], asked).accuracy > 0.9
 
 
