@@ -46,6 +46,7 @@ def repeat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: Store) -> Sto
     module = types.ModuleType("privadv.stages.repeat")
     module.__dict__.update(Config=Config, run=run)
     monkeypatch.setitem(sys.modules, "privadv.stages.repeat", module)
+    monkeypatch.setattr("privadv.stages.stage.code_version", lambda stage: "code")
     monkeypatch.setenv("PRIVADV_WORKSPACE", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("PRIVADV_RUN", "test")
