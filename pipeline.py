@@ -53,14 +53,15 @@ STAGES = (
 )
 
 
-def define(parallelism: int) -> Any:
-    """The pipeline; at most ``parallelism`` baselines at once, 0 for all."""
+def define(planned: Mapping[str, str] | None = None, cluster: Cluster | None = None, fan_out: str = "row") -> Any:
+    """The pipeline. On a ``cluster`` its first task plans; on this machine it is ``planned`` before it starts."""
 
     @dsl.pipeline(name="privadv", description="Learn a video filter that shows what happens but not who.")
     def privadv(
+        run: str,
         seed: int,
         baselines: list,
-        configuration: str,
+        rerun: str,
         extract_frames_config: str,
         pretrain_degradation_config: str,
         pretrain_target_config: str,
@@ -70,6 +71,14 @@ def define(parallelism: int) -> Any:
         attack_config: str,
         report_config: str,
     ) -> Artifact:
+        known = planned or planning(
+            cluster, run=run, seed=seed, baselines=baselines, rerun=rerun,
+            extract_frames=extract_frames_config, pretrain_degradation=pretrain_degradation_config,
+            pretrain_target=pretrain_target_config, pretrain_budget=pretrain_budget_config,
+            train_adversarial=train_adversarial_config, render=render_config, attack=attack_config,
+            report=report_config,
+        )
+        task = Tasks(known, cluster).make
         clips = task(extract_frames, extract_frames_config).output
         degradation = task(pretrain_degradation, pretrain_degradation_config, seed=seed, clips=clips).output
         begin = {"seed": seed, "clips": clips, "degradation": degradation}
@@ -83,16 +92,27 @@ def define(parallelism: int) -> Any:
         def attacked(row: Any, clips: Any, **start: Any) -> Any:
             return task(attack, attack_config, seed=seed, row=row, clips=clips, **start)
 
+        def attacked_by_each(row: Any, clips: Any, **start: Any) -> Any:
+            given = {"config": attack_config, "clips": clips, **start}
+            listed = task(list_readers, row=row, **given)
+            with dsl.ParallelFor(
+                listed.outputs["Output"], name="readers", parallelism=cluster.readers if cluster else 1
+            ) as reader:
+                fitted = task(fit_reader, seed=seed, reader=reader, **given)
+            found = dsl.Collected(fitted.outputs["Output"])
+            return task(join_readers, attack_config, seed=seed, row=row, clips=clips, readers=found)
+
         # Only the filter draws anything in rendering: one rendering of another row serves every seed.
+        attacks = attacked_by_each if fan_out == "attacker" else attacked
         raw_clips = rendered("raw", seed=0)
-        raw = attacked("raw", raw_clips)
+        raw = attacks("raw", raw_clips)
         readers = {"warm": raw.outputs["result"], "raw": raw_clips}
         filtered_clips = rendered("filter", seed=seed, game=game)
-        filtered = attacked("filter", filtered_clips, **readers)
-        with dsl.ParallelFor(baselines, name="baselines", parallelism=parallelism) as row:
-            baseline = attacked(row, rendered(row, seed=0), **readers)
+        filtered = attacks("filter", filtered_clips, **readers)
+        with dsl.ParallelFor(baselines, name="baselines", parallelism=cluster.rows if cluster else 1) as row:
+            baseline = attacks(row, rendered(row, seed=0), **readers)
         page = task(
-            report, report_config, seed=seed, configuration=configuration,
+            report, report_config, seed=seed, configuration=known["configuration"],
             clips=clips, filtered_clips=filtered_clips,
             degradation=degradation, target=target, budget=budget, game=game,
             raw=raw.outputs["Output"], filtered=filtered.outputs["Output"],
@@ -105,21 +125,27 @@ def define(parallelism: int) -> Any:
     return privadv
 
 
-def task(stage: Any, config: Any, **inputs: Any) -> Any:
-    """A task of ``stage``, of which the caches know its own configuration section and its own code."""
-    made = stage(config=config, code=code_version(_name(stage)), **inputs)
-    row = inputs.get("row", "")
-    return made.set_display_name(f"{stage.name} {row if isinstance(row, str) else 'baseline'}".rstrip())
+def planning(cluster: Cluster | None, **parameters: Any) -> Mapping[str, Any]:
+    """The outputs of the task that checks the parameters, which somebody may have changed in a user interface."""
+    made = plan(**parameters).set_caching_options(False)
+    return place(made, "plan", cluster or Cluster()).outputs
 
 
-def parameters(config: RunConfig) -> dict[str, Any]:
+def parameters(config: RunConfig, rerun: str = "") -> dict[str, Any]:
     """The pipeline parameters that ``config`` amounts to, for a user interface to show and change."""
     baselines = [row for row in config.rows if row not in ("raw", "filter")]
     compared = [row for row in baselines if not is_control(row)]
     if not compared or not {"raw", "filter"} <= set(config.rows):
         raise PrivadvError(f"rows = {list(config.rows)}: name raw, filter and a baseline, such as gray")
-    sections = {f"{_name(stage)}_config": getattr(config, _name(stage)).canonical() for stage in STAGES}
-    return {"seed": config.seed, "baselines": baselines, "configuration": config.canonical(), **sections}
+    forced(rerun)
+    sections = {f"{stage_name(stage)}_config": getattr(config, stage_name(stage)).canonical() for stage in STAGES}
+    return {"run": config.name, "seed": config.seed, "baselines": baselines, "rerun": rerun, **sections}
+
+
+def planned(config: RunConfig, rerun: str) -> dict[str, str]:
+    """What the pipeline's first task would give."""
+    nonces = {f"{stage}_nonce": nonce for stage, nonce in forced(rerun).items()}
+    return {"configuration": settled(config), **nonces}
 
 
 def run(options: argparse.Namespace) -> None:
