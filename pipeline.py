@@ -2,15 +2,13 @@
 
 import argparse
 import json
-import logging
 import os
 import sys
 import tempfile
 import time
 import uuid
-import warnings
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +20,28 @@ from kfp.dsl import Artifact
 from components.attack import attack
 from components.containers import Containers
 from components.extract_frames import extract_frames
+from components.fit_reader import fit_reader
+from components.join_readers import join_readers
+from components.list_readers import list_readers
 from components.local_runner import LocalRunner, StageFailedError
+from components.one_stage import define_one, values
+from components.placement import place
+from components.plan import plan
 from components.pretrain_budget import pretrain_budget
 from components.pretrain_degradation import pretrain_degradation
 from components.pretrain_target import pretrain_target
 from components.processes import Processes
 from components.render import render
 from components.report import report
+from components.server import Login, Server, Submission
+from components.tasks import Tasks, stage_name
 from components.train_adversarial import train_adversarial
-from privadv.code_version import code_version
+from privadv.cluster import Cluster
 from privadv.config import load_yaml
 from privadv.console import say
 from privadv.errors import PrivadvError
 from privadv.evaluation.rows import is_control
+from privadv.plan import forced, settled
 from privadv.run_config import RunConfig
 from privadv.store import Blob, Store
 from privadv.sweep import expanded
@@ -93,12 +100,12 @@ def define(planned: Mapping[str, str] | None = None, cluster: Cluster | None = N
             return task(attack, attack_config, seed=seed, row=row, clips=clips, **start)
 
         def attacked_by_each(row: Any, clips: Any, **start: Any) -> Any:
-            given = {"config": attack_config, "clips": clips, **start}
-            listed = task(list_readers, row=row, **given)
+            raw_result = {name: value for name, value in start.items() if name == "warm"}
+            listed = task(list_readers, attack_config, row=row, **raw_result)
             with dsl.ParallelFor(
                 listed.outputs["Output"], name="readers", parallelism=cluster.readers if cluster else 1
             ) as reader:
-                fitted = task(fit_reader, seed=seed, reader=reader, **given)
+                fitted = task(fit_reader, attack_config, seed=seed, reader=reader, clips=clips, **start)
             found = dsl.Collected(fitted.outputs["Output"])
             return task(join_readers, attack_config, seed=seed, row=row, clips=clips, readers=found)
 
@@ -151,7 +158,8 @@ def planned(config: RunConfig, rerun: str) -> dict[str, str]:
 def run(options: argparse.Namespace) -> None:
     """The pipeline on this machine, once a seed."""
     configs = [load(options.config, options.set, seed) for seed in options.seeds or [options.seed]]
-    arguments = [parameters(config) for config in configs]
+    rerun = marked(options.rerun)
+    arguments = [parameters(config, rerun) for config in configs]
     contained = options.runner == "docker"
     # Apart, because kfp's cache does not tell what an image made from what this Python made.
     folder = PROJECT / ".privadv" / "containers" if contained else PROJECT / ".privadv"
@@ -160,12 +168,12 @@ def run(options: argparse.Namespace) -> None:
         os.environ.update(workspace.environment())
         cache = workspace.cache / _identity(Store.from_environment())
         reports = []
-        for config, values in zip(configs, arguments, strict=True):
+        for config, given in zip(configs, arguments, strict=True):
             name = os.environ["PRIVADV_RUN"] = run_name(config.name, *options.label, f"seed{config.seed}")
             say(f"run {name}")
             try:
-                # One task at a time: a stage takes all CPUs for itself.
-                done = runner.run(define(parallelism=1), values, workspace.pipeline_root, cache)
+                pipeline = define(planned(config, rerun), fan_out=config.fan_out)
+                done = runner.run(pipeline, given, workspace.pipeline_root, cache)
             except StageFailedError:
                 workspace.check()
                 raise
@@ -210,34 +218,35 @@ def show(page: Path) -> None:
 
 
 def compile_pipeline(options: argparse.Namespace) -> None:
-    """The pipeline as YAML, with the configuration as its parameters' defaults."""
-    _compile(load(options.config, options.set, options.seed), options.output)
+    """The pipeline, or one stage of it, as YAML, with the configuration as its parameters' defaults."""
+    config = load(options.config, options.set, options.seed)
+    given = dict(_pair(text, "--input", "NAME=URI") for text in options.input)
+    if options.stage:
+        stage = {stage_name(stage): stage for stage in STAGES}[options.stage]
+        section = getattr(config, options.stage).canonical()
+        pipeline = define_one(stage, config.cluster, given.keys())
+        defaults = {"config": section, "seed": config.seed, "configuration": settled(config), "rerun": ""}
+        _compile(pipeline, values(stage, given, defaults), options.output)
+    elif given:
+        raise PrivadvError("--input is for a pipeline of one stage: name it with --stage")
+    else:
+        _compile(define(cluster=config.cluster, fan_out=config.fan_out), parameters(config), options.output)
     say(f"pipeline: {options.output}")
 
 
-def submit(options: argparse.Namespace) -> None:
-    """The pipeline to a Kubeflow Pipelines server, as one run."""
-    import kfp
-    import kfp_server_api
-    import urllib3
-
+def submit(options: argparse.Namespace) -> int:
+    """The pipeline to a Kubeflow Pipelines server, as one run or as a schedule of runs."""
     config = load(options.config, options.set, options.seed)
-    logging.disable(logging.CRITICAL)
-    try:
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
-            _compile(config, Path(folder) / "privadv.yaml")
-            client = kfp.Client(host=options.host, namespace=options.namespace or "kubeflow",
-                                existing_token=os.environ.get("PRIVADV_KFP_TOKEN"))
-            client.create_run_from_pipeline_package(
-                str(Path(folder) / "privadv.yaml"), run_name=run_name(config.name, *options.label, f"seed{config.seed}"),
-                experiment_name=options.experiment, namespace=options.namespace)
-    except kfp_server_api.ApiException as error:
-        mend = "set PRIVADV_KFP_TOKEN" if error.status in (401, 403) else "check the server's log"
-        said = f"{error.status} {error.reason}"
-        raise PrivadvError(f"{options.host} refused the run ({said}): {mend}") from None
-    except (urllib3.exceptions.HTTPError, TimeoutError) as error:
-        why = type(error).__name__
-        raise PrivadvError(f"{options.host} cannot be reached ({why}): check --host") from None
+    submission = Submission(
+        name=run_name(config.name, *options.label, f"seed{config.seed}"), parameters=parameters(config, marked(options.rerun)),
+        experiment=options.experiment, service_account=config.cluster.service_account,
+        cron=options.cron, every=options.every)
+    server = Server(options.host, options.namespace, Login.from_environment(options.ca))
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "privadv.yaml"
+        _compile(define(cluster=config.cluster, fan_out=config.fan_out), parameters(config), package)
+        submitted = server.submit(package, config.name, submission)
+    return server.follow(submitted) if options.wait else 0
 
 
 def load(path: Path, settings: Sequence[str], seed: int | None) -> RunConfig:
@@ -248,9 +257,7 @@ def load(path: Path, settings: Sequence[str], seed: int | None) -> RunConfig:
     """
     data = load_yaml(path)
     for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not all(key.split(".")):
-            raise PrivadvError(f"--set {setting}: write section.key=value")
+        key, value = _pair(setting, "--set", "section.key=value")
         *sections, last = key.split(".")
         section = data
         for name in sections:
@@ -278,16 +285,23 @@ def _identity(store: Store) -> str:
     return (known or fresh).decode()
 
 
-def _compile(config: RunConfig, output: Path) -> None:
+def marked(rerun: str) -> str:
+    """``rerun`` with a new mark where it has none."""
+    return rerun if "@" in rerun or not rerun else f"{rerun}@{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _compile(pipeline: Any, defaults: dict[str, Any], output: Path) -> None:
     try:
-        Compiler().compile(define(parallelism=0), str(output), pipeline_parameters=parameters(config))
+        Compiler().compile(pipeline, str(output), pipeline_parameters=defaults)
     except (OSError, ValueError) as error:
         raise PrivadvError(f"{output}: cannot be compiled ({' '.join(str(error).split())[:200]})") from None
 
 
-def _name(stage: Any) -> str:
-    """The stage's name as modules and configurations spell it: kfp turns `_` into `-`."""
-    return stage.name.replace("-", "_")
+def _pair(text: str, option: str, form: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not all(key.split(".")):
+        raise PrivadvError(f"{option} {text}: write {form}")
+    return key, value
 
 
 def _videos(configs: Sequence[RunConfig]) -> list[Path]:
@@ -321,13 +335,29 @@ def _parser() -> argparse.ArgumentParser:
                                  help="docker: in the images, by Docker or podman")
             options.add_argument("--images", type=Path, default=PROJECT / "build" / "images.json",
                                  help="which images there are, as `make images` has written it")
-        elif verb is compile_pipeline:
+        if verb is compile_pipeline:
             options.add_argument("--output", type=Path, required=True, help="the YAML file to write")
+            options.add_argument("--stage", choices=[stage_name(stage) for stage in STAGES],
+                                 help="this one alone, its inputs being manifests of earlier runs")
+            options.add_argument("--input", action="append", default=[], metavar="NAME=URI",
+                                 help="a default for an input of --stage, as often as needed")
         else:
-            options.add_argument("--host", required=True, help="the Kubeflow Pipelines server's URL")
-            options.add_argument("--namespace", help="the user's, on a multi-user server")
-            options.add_argument("--experiment", default="privadv", help="the run's experiment")
+            options.add_argument("--rerun", default="", metavar="STAGE,STAGE",
+                                 help="stages that start afresh, whatever the cache holds")
+        if verb is submit:
+            _server_options(options)
     return parser
+
+
+def _server_options(options: argparse.ArgumentParser) -> None:
+    options.add_argument("--host", required=True, help="the Kubeflow Pipelines server's URL")
+    options.add_argument("--ca", type=Path, help="the certificates that the server's is signed by, a PEM file")
+    options.add_argument("--namespace", help="the user's, on a multi-user server")
+    options.add_argument("--experiment", default="privadv", help="the run's experiment")
+    options.add_argument("--wait", action="store_true", help="follow the run; fail if it fails")
+    often = options.add_mutually_exclusive_group()
+    often.add_argument("--cron", help="again and again: six fields, the first are seconds")
+    often.add_argument("--every", type=int, metavar="SECONDS", help="again and again")
 
 
 def main() -> int:
@@ -336,12 +366,10 @@ def main() -> int:
         variants = expanded(options)
         for one in variants:
             load(one.config, one.set, one.seed)  # before the first starts: a mistake in the last is one in all
-        for one in variants:
-            one.verb(one)
+        return max(one.verb(one) or 0 for one in variants)
     except PrivadvError as error:
         print(f"privadv: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -46,9 +46,9 @@ class Placement(Section):
     """What a stage's pod asks for, and which nodes may run it.
 
     ``cpu`` (whole CPUs) and ``memory`` are its request and its limit at once; a stage starts as many workers as it has CPUs.
-    ``gpus`` of the resource ``gpu``. ``nodes``: the labels that a node must have. ``shm``: the size of /dev/shm; ``scratch``: that
-    of a volume for decoded clips, which else lie on the node's own disk. ``queue`` and ``priority`` name a LocalQueue and a
-    WorkloadPriorityClass of Kueue. ``environment``: plain variables, nothing secret.
+    ``gpus`` of the resource ``gpu``. ``nodes``: the labels that a node must have. ``shm``: the size of /dev/shm, part of the
+    memory; ``scratch``: that of a volume for decoded clips, which else lie in the container. ``queue`` and
+    ``priority`` name a LocalQueue and a WorkloadPriorityClass of Kueue. ``environment``: plain variables, nothing secret.
     """
 
     cpu: int = pydantic.Field(default=4, ge=1)

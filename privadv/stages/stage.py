@@ -125,7 +125,8 @@ def perform(
     named = {name: value for name, value in values.items() if name in hints}
     section = {stage: settings.model_dump(mode="json")}
     params = {**section, **{name: value for name, value in values.items() if name != "configuration"}}
-    tags = {"mlflow.runName": f"{stage} {values.get('row', '')}".rstrip(), "code": code, **platform_tags()}
+    title = " ".join([stage, *(str(values[name]) for name in ("row", "reader") if name in values)])
+    tags = {"mlflow.runName": title, "code": code, **platform_tags()}
     with seat.tracker(store, stage, task, params, tags) as tracker:
         _introduce(tracker, section, inputs, code)
         context = StageContext(store, tracker, seat.checkpoints(store, task), _workers())
