@@ -112,7 +112,7 @@ class FakeKfp:
             raise Refusal(400, f"unknown field {name}")
         head = f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode()
         (part,) = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body).iter_parts()
-        spec, *_ = yaml.safe_load_all(part.get_payload(decode=True))
+        spec, *_ = yaml.safe_load_all(part.get_content())
         if part.get_param("name", header="content-disposition") != "uploadfile" or "pipelineInfo" not in spec:
             raise Refusal(400, "Failed to read a pipeline spec file")
         if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", query["name"]):
