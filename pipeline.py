@@ -36,7 +36,7 @@ from components.report import report
 from components.server import Login, Server, Submission
 from components.tasks import Tasks, stage_name
 from components.train_adversarial import train_adversarial
-from privadv.cluster import Cluster
+from privadv.cluster import IMAGES, Cluster
 from privadv.config import load_yaml
 from privadv.console import say
 from privadv.errors import PrivadvError
@@ -219,7 +219,7 @@ def show(page: Path) -> None:
 
 def compile_pipeline(options: argparse.Namespace) -> None:
     """The pipeline, or one stage of it, as YAML, with the configuration as its parameters' defaults."""
-    config = load(options.config, options.set, options.seed)
+    config = configured(options)
     given = dict(_pair(text, "--input", "NAME=URI") for text in options.input)
     if options.stage:
         stage = {stage_name(stage): stage for stage in STAGES}[options.stage]
@@ -236,7 +236,7 @@ def compile_pipeline(options: argparse.Namespace) -> None:
 
 def submit(options: argparse.Namespace) -> int:
     """The pipeline to a Kubeflow Pipelines server, as one run or as a schedule of runs."""
-    config = load(options.config, options.set, options.seed)
+    config = configured(options)
     submission = Submission(
         name=run_name(config.name, *options.label, f"seed{config.seed}"), parameters=parameters(config, marked(options.rerun)),
         experiment=options.experiment, service_account=config.cluster.service_account,
@@ -247,6 +247,25 @@ def submit(options: argparse.Namespace) -> int:
         _compile(define(cluster=config.cluster, fan_out=config.fan_out), parameters(config), package)
         submitted = server.submit(package, config.name, submission)
     return server.follow(submitted) if options.wait else 0
+
+
+def configured(options: argparse.Namespace) -> RunConfig:
+    """The run, with the images that a build has left, where the run itself names none.
+
+    Raises:
+        PrivadvError: the run, or what the build has left, is no such thing.
+    """
+    config = load(options.config, options.set, options.seed)
+    if not options.images:
+        return config
+    try:
+        built = json.loads(options.images.read_text(encoding="utf-8"))
+        images = {name.removeprefix("privadv/"): reference for name, reference in built.items()}
+    except (OSError, ValueError, AttributeError):
+        raise PrivadvError(f"{options.images} names no images: make push-images writes it") from None
+    known = {name: images[name] for name in IMAGES if name in images}
+    cluster = {**config.cluster.model_dump(exclude_unset=True), "images": {**known, **config.cluster.images}}
+    return config.model_copy(update={"cluster": Cluster.parse(cluster, str(options.images))})
 
 
 def load(path: Path, settings: Sequence[str], seed: int | None) -> RunConfig:
@@ -335,6 +354,8 @@ def _parser() -> argparse.ArgumentParser:
                                  help="docker: in the images, by Docker or podman")
             options.add_argument("--images", type=Path, default=PROJECT / "build" / "images.json",
                                  help="which images there are, as `make images` has written it")
+        else:
+            options.add_argument("--images", type=Path, help="pin the images that `make push-images` has named in this file")
         if verb is compile_pipeline:
             options.add_argument("--output", type=Path, required=True, help="the YAML file to write")
             options.add_argument("--stage", choices=[stage_name(stage) for stage in STAGES],

@@ -72,9 +72,11 @@ def _volumes(task: Any, placement: Placement) -> None:
 
 def _environment(task: Any, placement: Placement, cluster: Cluster) -> None:
     # A process sees all CPUs of its node, however few are its own.
-    for name, value in {"PRIVADV_WORKERS": str(placement.cpu), "OMP_NUM_THREADS": str(placement.cpu),
-                        **placement.environment}.items():
-        task.set_env_variable(name, value)
+    own = {"PRIVADV_WORKERS": placement.cpu, "OMP_NUM_THREADS": placement.cpu}
+    if placement.gpus > 1:
+        own["PRIVADV_ACCELERATORS"] = placement.gpus
+    for name, value in {**own, **placement.environment}.items():
+        task.set_env_variable(name, str(value))
     for name, keys in cluster.config_maps.items():
         kubernetes.use_config_map_as_env(task, name, dict(keys))
     for name, keys in cluster.secrets.items():

@@ -13,6 +13,7 @@ NVIDIA = "nvidia.com/gpu"
 SECRET_NAME = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|(^|_)KEY(_|$)", re.IGNORECASE)
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 TAG = re.compile(r"\w[\w.-]{0,127}")
+REFERENCE = re.compile(r"[\w.:-]+(/[\w.-]+)+(:\w[\w.-]{0,127})?(@sha256:[0-9a-f]{64})?")
 IMAGES = ("extract", "pretrain-degradation", "pretrain-models", "adversarial", "evaluate")
 
 
@@ -95,8 +96,8 @@ DEFAULTS = {
 class Cluster(Section):
     """The run's place on a cluster; a run on this machine ignores it.
 
-    An image is ``<registry>/privadv/<name>:<version>``; ``images`` gives single ones another version, or a digest
-    (``sha256:...``). ``cpu_stages`` and ``gpu_stages`` hold what all stages of the kind have in common, ``stages`` what a
+    An image is ``<registry>/privadv/<name>:<version>``; ``images`` gives single ones another version, a digest
+    (``sha256:...``) or a whole reference. ``cpu_stages`` and ``gpu_stages`` hold what all stages of the kind have in common, ``stages`` what a
     single one has of its own: each sets only the values that it names. ``config_maps`` and ``secrets`` give pods their
     environment: for each object its keys, and the variables that they become. ``rows`` baselines, and ``readers`` of each
     row under fan_out: attacker, run at the same time.
@@ -131,8 +132,8 @@ class Cluster(Section):
         for name, version in self.images.items():
             if name not in IMAGES:
                 raise ValueError(f"images.{name} is no image: one of {', '.join(IMAGES)}")
-            if not DIGEST.fullmatch(version) and not TAG.fullmatch(version):
-                raise ValueError(f"images.{name} = '{version}' is no version: write a tag, or sha256: and 64 digits")
+            if not any(form.fullmatch(version) for form in (DIGEST, TAG, REFERENCE)):
+                raise ValueError(f"images.{name} = '{version}' is no image: write a tag, sha256: and 64 digits, or all of it")
         for stage in DEFAULTS:
             placement = self.placement(stage)
             if placement.priority and not placement.queue:
@@ -148,5 +149,7 @@ class Cluster(Section):
     def image(self, name: str) -> str:
         """The image ``privadv/<name>`` as the cluster pulls it."""
         version = self.images.get(name, self.version)
+        if REFERENCE.fullmatch(version):
+            return version
         prefix = f"{self.registry.rstrip('/')}/" if self.registry else ""
         return f"{prefix}privadv/{name}{'@' if DIGEST.fullmatch(version) else ':'}{version}"

@@ -132,6 +132,8 @@ def test_a_stage_s_own_values_stand_over_its_kind_s(made: Compiled) -> None:
         assert mounts["/dev/shm"]["medium"] == "Memory" and mounts["/scratch"]["sizeLimit"] == "200Gi"
     ((container, _),) = made.of("extract_frames")
     environment = {one["name"]: one["value"] for one in container["env"]}
+    for container, _ in made.of("attack"):
+        assert {"name": "PRIVADV_ACCELERATORS", "value": "2"} in container["env"]
     assert environment == {"PRIVADV_WORKERS": "32", "OMP_NUM_THREADS": "32", "PRIVADV_CACHE_BYTES": "1000000000"}
 
 
@@ -318,9 +320,23 @@ def test_one_stage_takes_what_it_could_do_without_when_it_is_named() -> None:
         values(pipeline.report, {"baselines": "gray"}, {})
 
 
+def test_images_of_a_build_are_taken_as_they_were_pushed(tmp_path: Path) -> None:
+    pushed = {f"privadv/{name}": f"registry.example/t/privadv/{name}@{DIGEST}" for name in ("extract", "mlflow")}
+    (tmp_path / "images.json").write_text(json.dumps(pushed))
+    options = ["compile", "--config", str(SMOKE), "--output", "o", "--images", str(tmp_path / "images.json")]
+    loaded = pipeline.configured(pipeline._parser().parse_args(options))
+    assert loaded.cluster.image("extract") == pushed["privadv/extract"]
+    assert loaded.cluster.image("evaluate") == "privadv/evaluate:latest"
+    own = pipeline._parser().parse_args([*options, "--set", "cluster.images.extract=v3"])
+    assert pipeline.configured(own).cluster.image("extract") == "privadv/extract:v3"
+    (tmp_path / "images.json").write_text("{")
+    with pytest.raises(PrivadvError, match="make push-images"):
+        pipeline.configured(own)
+
+
 @pytest.mark.parametrize(("section", "said"), [
     ({"stages": {"attak": {}}}, "stages.attak is no stage"),
-    ({"images": {"evaluate": "sha256:12"}}, "is no version"),
+    ({"images": {"evaluate": "sha256:12"}}, "is no image: write a tag"),
     ({"images": {"evaluat": "v1"}}, "images.evaluat is no image"),
     ({"cpu_stages": {"memory": "16 GB"}}, "key 'cpu_stages.memory'"),
     ({"stages": {"attack": {"priority": "low"}}}, "no queue: name it too"),

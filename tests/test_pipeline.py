@@ -103,10 +103,42 @@ class RunConfig(Section):
 TRACKING = '''
 from contextlib import nullcontext
 
+class DatasetInput: pass
+
+class Silent:
+    def __getattr__(self, name):
+        return self
+    def __call__(self, *arguments, **named):
+        return self
+
 class Tracker:
     @staticmethod
     def open(store, stage, task, params, tags):
-        return nullcontext()
+        return nullcontext(Silent())
+
+def platform_tags():
+    return {}
+'''
+FANNED = '''
+import privadv.tiny
+from privadv.config import Section
+from privadv.tiny import Config, Note, play
+
+class Names(Section):
+    names: tuple[str, ...]
+
+def list_readers(config: Config, context, row: str, warm: Note | None = None) -> Names:
+    play("list_readers", config, row)
+    return Names(names=[f"{row} {name}" for name in ("target", "one", "two")[: 2 if row == "gray" else 3]])
+
+def fit_reader(config: Config, context, seed: int, row: str, reader: str, clips: Note, warm: Note | None = None,
+               raw: Note | None = None) -> Note:
+    assert (row == "raw") == (warm is None) == (raw is None) and clips.row == row
+    return play("fit_reader", config, f"{row} {reader}", [clips])
+
+def join_readers(config: Config, context, seed: int, row: str, clips: Note, readers: tuple[Note, ...]) -> Note:
+    assert [reader.row.split()[0] for reader in readers] == [row] * len(readers) and readers[0].row.endswith("target")
+    return play("join_readers", config, row, readers)
 '''
 FILTER = ["render filter", "attack filter"]
 BASELINES = ["render gray", "attack gray", "render blur:4", "attack blur:4"]
@@ -130,6 +162,9 @@ def tiny(tmp_path: Path, store_environment: dict[str, str]) -> Path:
     for stage, signature in SIGNATURES.items():
         (package / "stages" / f"{stage}.py").write_text(STAGE.format(stage=stage, signature=signature))
     (package / "stages" / "report.py").write_text(REPORT)
+    (package / "fanned.py").write_text(FANNED)
+    for stage in ("list_readers", "fit_reader", "join_readers"):
+        (package / "stages" / f"{stage}.py").write_text(f"from privadv.fanned import Config, {stage} as run\n")
     (project / "tiny.yaml").write_text("name: tiny\n")
     return project
 
@@ -257,6 +292,19 @@ def test_forced_stage_starts_afresh_and_the_cluster_section_concerns_no_cache(ti
     assert tasks(forced.stdout, "done") == sorted([*attacks, "report"]), forced.stdout + forced.stderr
     assert tasks(run(tiny, "--rerun", "attack@1").stdout, "done") == sorted([*attacks, "report"])
     assert tasks(run(tiny, "--rerun", "attack@1").stdout, "done") == ["report"]
+
+
+def test_a_task_an_attacker(tiny: Path) -> None:
+    done = run(tiny, "--set", "fan_out=attacker")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\nseed 0: raw heard 3, filter heard 3, gray heard 2, blur:4 heard 3\n" in done.stdout
+    rows = ("raw", "filter", "gray", "blur:4")
+    fitted = [f"fit_reader {row} {name}" for row in rows for name in ("target", "one", "two")]
+    fitted.remove("fit_reader gray two")
+    others = [f"{stage} {row}" for stage in ("render", "list_readers", "join_readers") for row in rows]
+    assert tasks(done.stdout, "done") == sorted([*list(SIGNATURES)[:5], *others, *fitted, "report"])
+    again = run(tiny, "--set", "fan_out=attacker")
+    assert tasks(again.stdout, "started") == ["report"]
 
 
 ONE_STAGE = '''
