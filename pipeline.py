@@ -2,15 +2,13 @@
 
 import argparse
 import json
-import logging
 import os
 import sys
 import tempfile
 import time
 import uuid
-import warnings
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +20,28 @@ from kfp.dsl import Artifact
 from components.attack import attack
 from components.containers import Containers
 from components.extract_frames import extract_frames
+from components.fit_reader import fit_reader
+from components.join_readers import join_readers
+from components.list_readers import list_readers
 from components.local_runner import LocalRunner, StageFailedError
+from components.one_stage import define_one, values
+from components.placement import place
+from components.plan import plan
 from components.pretrain_budget import pretrain_budget
 from components.pretrain_degradation import pretrain_degradation
 from components.pretrain_target import pretrain_target
 from components.processes import Processes
 from components.render import render
 from components.report import report
+from components.server import Login, Server, Submission
+from components.tasks import Tasks, stage_name
 from components.train_adversarial import train_adversarial
-from privadv.code_version import code_version
+from privadv.cluster import IMAGES, Cluster
 from privadv.config import load_yaml
 from privadv.console import say
 from privadv.errors import PrivadvError
 from privadv.evaluation.rows import is_control
+from privadv.plan import forced, settled
 from privadv.run_config import RunConfig
 from privadv.store import Blob, Store
 from privadv.sweep import expanded
@@ -53,14 +60,15 @@ STAGES = (
 )
 
 
-def define(parallelism: int) -> Any:
-    """The pipeline; at most ``parallelism`` baselines at once, 0 for all."""
+def define(planned: Mapping[str, str] | None = None, cluster: Cluster | None = None, fan_out: str = "row") -> Any:
+    """The pipeline. On a ``cluster`` its first task plans; on this machine it is ``planned`` before it starts."""
 
     @dsl.pipeline(name="privadv", description="Learn a video filter that shows what happens but not who.")
     def privadv(
+        run: str,
         seed: int,
         baselines: list,
-        configuration: str,
+        rerun: str,
         extract_frames_config: str,
         pretrain_degradation_config: str,
         pretrain_target_config: str,
@@ -70,6 +78,14 @@ def define(parallelism: int) -> Any:
         attack_config: str,
         report_config: str,
     ) -> Artifact:
+        known = planned or planning(
+            cluster, run=run, seed=seed, baselines=baselines, rerun=rerun,
+            extract_frames=extract_frames_config, pretrain_degradation=pretrain_degradation_config,
+            pretrain_target=pretrain_target_config, pretrain_budget=pretrain_budget_config,
+            train_adversarial=train_adversarial_config, render=render_config, attack=attack_config,
+            report=report_config,
+        )
+        task = Tasks(known, cluster).make
         clips = task(extract_frames, extract_frames_config).output
         degradation = task(pretrain_degradation, pretrain_degradation_config, seed=seed, clips=clips).output
         begin = {"seed": seed, "clips": clips, "degradation": degradation}
@@ -83,16 +99,27 @@ def define(parallelism: int) -> Any:
         def attacked(row: Any, clips: Any, **start: Any) -> Any:
             return task(attack, attack_config, seed=seed, row=row, clips=clips, **start)
 
+        def attacked_by_each(row: Any, clips: Any, **start: Any) -> Any:
+            raw_result = {name: value for name, value in start.items() if name == "warm"}
+            listed = task(list_readers, attack_config, row=row, **raw_result)
+            with dsl.ParallelFor(
+                listed.outputs["Output"], name="readers", parallelism=cluster.readers if cluster else 1
+            ) as reader:
+                fitted = task(fit_reader, attack_config, seed=seed, reader=reader, clips=clips, **start)
+            found = dsl.Collected(fitted.outputs["Output"])
+            return task(join_readers, attack_config, seed=seed, row=row, clips=clips, readers=found)
+
         # Only the filter draws anything in rendering: one rendering of another row serves every seed.
+        attacks = attacked_by_each if fan_out == "attacker" else attacked
         raw_clips = rendered("raw", seed=0)
-        raw = attacked("raw", raw_clips)
+        raw = attacks("raw", raw_clips)
         readers = {"warm": raw.outputs["result"], "raw": raw_clips}
         filtered_clips = rendered("filter", seed=seed, game=game)
-        filtered = attacked("filter", filtered_clips, **readers)
-        with dsl.ParallelFor(baselines, name="baselines", parallelism=parallelism) as row:
-            baseline = attacked(row, rendered(row, seed=0), **readers)
+        filtered = attacks("filter", filtered_clips, **readers)
+        with dsl.ParallelFor(baselines, name="baselines", parallelism=cluster.rows if cluster else 1) as row:
+            baseline = attacks(row, rendered(row, seed=0), **readers)
         page = task(
-            report, report_config, seed=seed, configuration=configuration,
+            report, report_config, seed=seed, configuration=known["configuration"],
             clips=clips, filtered_clips=filtered_clips,
             degradation=degradation, target=target, budget=budget, game=game,
             raw=raw.outputs["Output"], filtered=filtered.outputs["Output"],
@@ -105,27 +132,34 @@ def define(parallelism: int) -> Any:
     return privadv
 
 
-def task(stage: Any, config: Any, **inputs: Any) -> Any:
-    """A task of ``stage``, of which the caches know its own configuration section and its own code."""
-    made = stage(config=config, code=code_version(_name(stage)), **inputs)
-    row = inputs.get("row", "")
-    return made.set_display_name(f"{stage.name} {row if isinstance(row, str) else 'baseline'}".rstrip())
+def planning(cluster: Cluster | None, **parameters: Any) -> Mapping[str, Any]:
+    """The outputs of the task that checks the parameters, which somebody may have changed in a user interface."""
+    made = plan(**parameters).set_caching_options(False)
+    return place(made, "plan", cluster or Cluster()).outputs
 
 
-def parameters(config: RunConfig) -> dict[str, Any]:
+def parameters(config: RunConfig, rerun: str = "") -> dict[str, Any]:
     """The pipeline parameters that ``config`` amounts to, for a user interface to show and change."""
     baselines = [row for row in config.rows if row not in ("raw", "filter")]
     compared = [row for row in baselines if not is_control(row)]
     if not compared or not {"raw", "filter"} <= set(config.rows):
         raise PrivadvError(f"rows = {list(config.rows)}: name raw, filter and a baseline, such as gray")
-    sections = {f"{_name(stage)}_config": getattr(config, _name(stage)).canonical() for stage in STAGES}
-    return {"seed": config.seed, "baselines": baselines, "configuration": config.canonical(), **sections}
+    forced(rerun)
+    sections = {f"{stage_name(stage)}_config": getattr(config, stage_name(stage)).canonical() for stage in STAGES}
+    return {"run": config.name, "seed": config.seed, "baselines": baselines, "rerun": rerun, **sections}
+
+
+def planned(config: RunConfig, rerun: str) -> dict[str, str]:
+    """What the pipeline's first task would give."""
+    nonces = {f"{stage}_nonce": nonce for stage, nonce in forced(rerun).items()}
+    return {"configuration": settled(config), **nonces}
 
 
 def run(options: argparse.Namespace) -> None:
     """The pipeline on this machine, once a seed."""
     configs = [load(options.config, options.set, seed) for seed in options.seeds or [options.seed]]
-    arguments = [parameters(config) for config in configs]
+    rerun = marked(options.rerun)
+    arguments = [parameters(config, rerun) for config in configs]
     contained = options.runner == "docker"
     # Apart, because kfp's cache does not tell what an image made from what this Python made.
     folder = PROJECT / ".privadv" / "containers" if contained else PROJECT / ".privadv"
@@ -134,12 +168,12 @@ def run(options: argparse.Namespace) -> None:
         os.environ.update(workspace.environment())
         cache = workspace.cache / _identity(Store.from_environment())
         reports = []
-        for config, values in zip(configs, arguments, strict=True):
+        for config, given in zip(configs, arguments, strict=True):
             name = os.environ["PRIVADV_RUN"] = run_name(config.name, *options.label, f"seed{config.seed}")
             say(f"run {name}")
             try:
-                # One task at a time: a stage takes all CPUs for itself.
-                done = runner.run(define(parallelism=1), values, workspace.pipeline_root, cache)
+                pipeline = define(planned(config, rerun), fan_out=config.fan_out)
+                done = runner.run(pipeline, given, workspace.pipeline_root, cache)
             except StageFailedError:
                 workspace.check()
                 raise
@@ -184,34 +218,54 @@ def show(page: Path) -> None:
 
 
 def compile_pipeline(options: argparse.Namespace) -> None:
-    """The pipeline as YAML, with the configuration as its parameters' defaults."""
-    _compile(load(options.config, options.set, options.seed), options.output)
+    """The pipeline, or one stage of it, as YAML, with the configuration as its parameters' defaults."""
+    config = configured(options)
+    given = dict(_pair(text, "--input", "NAME=URI") for text in options.input)
+    if options.stage:
+        stage = {stage_name(stage): stage for stage in STAGES}[options.stage]
+        section = getattr(config, options.stage).canonical()
+        pipeline = define_one(stage, config.cluster, given.keys())
+        defaults = {"config": section, "seed": config.seed, "configuration": settled(config), "rerun": ""}
+        _compile(pipeline, values(stage, given, defaults), options.output)
+    elif given:
+        raise PrivadvError("--input is for a pipeline of one stage: name it with --stage")
+    else:
+        _compile(define(cluster=config.cluster, fan_out=config.fan_out), parameters(config), options.output)
     say(f"pipeline: {options.output}")
 
 
-def submit(options: argparse.Namespace) -> None:
-    """The pipeline to a Kubeflow Pipelines server, as one run."""
-    import kfp
-    import kfp_server_api
-    import urllib3
+def submit(options: argparse.Namespace) -> int:
+    """The pipeline to a Kubeflow Pipelines server, as one run or as a schedule of runs."""
+    config = configured(options)
+    submission = Submission(
+        name=run_name(config.name, *options.label, f"seed{config.seed}"), parameters=parameters(config, marked(options.rerun)),
+        experiment=options.experiment, service_account=config.cluster.service_account,
+        cron=options.cron, every=options.every)
+    server = Server(options.host, options.namespace, Login.from_environment(options.ca))
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "privadv.yaml"
+        _compile(define(cluster=config.cluster, fan_out=config.fan_out), parameters(config), package)
+        submitted = server.submit(package, config.name, submission)
+    return server.follow(submitted) if options.wait else 0
 
+
+def configured(options: argparse.Namespace) -> RunConfig:
+    """The run, with the images that a build has left, where the run itself names none.
+
+    Raises:
+        PrivadvError: the run, or what the build has left, is no such thing.
+    """
     config = load(options.config, options.set, options.seed)
-    logging.disable(logging.CRITICAL)
+    if not options.images:
+        return config
     try:
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
-            _compile(config, Path(folder) / "privadv.yaml")
-            client = kfp.Client(host=options.host, namespace=options.namespace or "kubeflow",
-                                existing_token=os.environ.get("PRIVADV_KFP_TOKEN"))
-            client.create_run_from_pipeline_package(
-                str(Path(folder) / "privadv.yaml"), run_name=run_name(config.name, *options.label, f"seed{config.seed}"),
-                experiment_name=options.experiment, namespace=options.namespace)
-    except kfp_server_api.ApiException as error:
-        mend = "set PRIVADV_KFP_TOKEN" if error.status in (401, 403) else "check the server's log"
-        said = f"{error.status} {error.reason}"
-        raise PrivadvError(f"{options.host} refused the run ({said}): {mend}") from None
-    except (urllib3.exceptions.HTTPError, TimeoutError) as error:
-        why = type(error).__name__
-        raise PrivadvError(f"{options.host} cannot be reached ({why}): check --host") from None
+        built = json.loads(options.images.read_text(encoding="utf-8"))
+        images = {name.removeprefix("privadv/"): reference for name, reference in built.items()}
+    except (OSError, ValueError, AttributeError):
+        raise PrivadvError(f"{options.images} names no images: make push-images writes it") from None
+    known = {name: images[name] for name in IMAGES if name in images}
+    cluster = {**config.cluster.model_dump(exclude_unset=True), "images": {**known, **config.cluster.images}}
+    return config.model_copy(update={"cluster": Cluster.parse(cluster, str(options.images))})
 
 
 def load(path: Path, settings: Sequence[str], seed: int | None) -> RunConfig:
@@ -222,9 +276,7 @@ def load(path: Path, settings: Sequence[str], seed: int | None) -> RunConfig:
     """
     data = load_yaml(path)
     for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not all(key.split(".")):
-            raise PrivadvError(f"--set {setting}: write section.key=value")
+        key, value = _pair(setting, "--set", "section.key=value")
         *sections, last = key.split(".")
         section = data
         for name in sections:
@@ -252,16 +304,23 @@ def _identity(store: Store) -> str:
     return (known or fresh).decode()
 
 
-def _compile(config: RunConfig, output: Path) -> None:
+def marked(rerun: str) -> str:
+    """``rerun`` with a new mark where it has none."""
+    return rerun if "@" in rerun or not rerun else f"{rerun}@{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _compile(pipeline: Any, defaults: dict[str, Any], output: Path) -> None:
     try:
-        Compiler().compile(define(parallelism=0), str(output), pipeline_parameters=parameters(config))
+        Compiler().compile(pipeline, str(output), pipeline_parameters=defaults)
     except (OSError, ValueError) as error:
         raise PrivadvError(f"{output}: cannot be compiled ({' '.join(str(error).split())[:200]})") from None
 
 
-def _name(stage: Any) -> str:
-    """The stage's name as modules and configurations spell it: kfp turns `_` into `-`."""
-    return stage.name.replace("-", "_")
+def _pair(text: str, option: str, form: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not all(key.split(".")):
+        raise PrivadvError(f"{option} {text}: write {form}")
+    return key, value
 
 
 def _videos(configs: Sequence[RunConfig]) -> list[Path]:
@@ -295,13 +354,31 @@ def _parser() -> argparse.ArgumentParser:
                                  help="docker: in the images, by Docker or podman")
             options.add_argument("--images", type=Path, default=PROJECT / "build" / "images.json",
                                  help="which images there are, as `make images` has written it")
-        elif verb is compile_pipeline:
-            options.add_argument("--output", type=Path, required=True, help="the YAML file to write")
         else:
-            options.add_argument("--host", required=True, help="the Kubeflow Pipelines server's URL")
-            options.add_argument("--namespace", help="the user's, on a multi-user server")
-            options.add_argument("--experiment", default="privadv", help="the run's experiment")
+            options.add_argument("--images", type=Path, help="pin the images that `make push-images` has named in this file")
+        if verb is compile_pipeline:
+            options.add_argument("--output", type=Path, required=True, help="the YAML file to write")
+            options.add_argument("--stage", choices=[stage_name(stage) for stage in STAGES],
+                                 help="this one alone, its inputs being manifests of earlier runs")
+            options.add_argument("--input", action="append", default=[], metavar="NAME=URI",
+                                 help="a default for an input of --stage, as often as needed")
+        else:
+            options.add_argument("--rerun", default="", metavar="STAGE,STAGE",
+                                 help="stages that start afresh, whatever the cache holds")
+        if verb is submit:
+            _server_options(options)
     return parser
+
+
+def _server_options(options: argparse.ArgumentParser) -> None:
+    options.add_argument("--host", required=True, help="the Kubeflow Pipelines server's URL")
+    options.add_argument("--ca", type=Path, help="the certificates that the server's is signed by, a PEM file")
+    options.add_argument("--namespace", help="the user's, on a multi-user server")
+    options.add_argument("--experiment", default="privadv", help="the run's experiment")
+    options.add_argument("--wait", action="store_true", help="follow the run; fail if it fails")
+    often = options.add_mutually_exclusive_group()
+    often.add_argument("--cron", help="again and again: six fields, the first are seconds")
+    often.add_argument("--every", type=int, metavar="SECONDS", help="again and again")
 
 
 def main() -> int:
@@ -310,12 +387,10 @@ def main() -> int:
         variants = expanded(options)
         for one in variants:
             load(one.config, one.set, one.seed)  # before the first starts: a mistake in the last is one in all
-        for one in variants:
-            one.verb(one)
+        return max(one.verb(one) or 0 for one in variants)
     except PrivadvError as error:
         print(f"privadv: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from kfp.dsl import Artifact, Dataset, Input, Output
 def attack(
     config: str,
     code: str,
+    nonce: str,
     seed: int,
     row: str,
     clips: Input[Dataset],

@@ -5,7 +5,7 @@ from kfp.dsl import Dataset, Output
 
 
 @dsl.component(base_image="privadv/extract", install_kfp_package=False)
-def extract_frames(config: str, code: str, clips: Output[Dataset]):
+def extract_frames(config: str, code: str, nonce: str, clips: Output[Dataset]):
     """Video files or frame folders become shards of clips."""
     from privadv.stages.stage import execute
 

@@ -96,8 +96,9 @@ class LocalRunner:
         given = OrchestratorUtils.make_task_arguments(task["task_spec"].inputs, task["io_store"])
         # kfp numbers the tasks of one component: `attack-3`.
         stage = re.sub(r"-\d+$", "", task["task_name"]).replace("-", "_")
-        self._label = f"{stage} {given.get('row', '')}".rstrip()
-        if given["code"] != code_version(stage):
+        self._label = f"{stage} {given.get('row') or given.get('reader') or ''}".rstrip()
+        # An importer has no code.
+        if "code" in given and given["code"] != code_version(stage):
             # Its result would lie in the cache under the version that it does not come from.
             self._fail(f"{self._label}: its code has changed since this run began: start the run again")
         self._exit_code, start = None, time.monotonic()

@@ -6,7 +6,7 @@ from kfp.dsl import Dataset, Input, Model, Output
 
 @dsl.component(base_image="privadv/pretrain-models", install_kfp_package=False)
 def pretrain_budget(
-    config: str, code: str, seed: int, clips: Input[Dataset], degradation: Input[Model], budget: Output[Model]
+    config: str, code: str, nonce: str, seed: int, clips: Input[Dataset], degradation: Input[Model], budget: Output[Model]
 ):
     """The K budget models learn the private attribute."""
     from privadv.stages.stage import execute

@@ -6,7 +6,7 @@ from kfp.dsl import Dataset, Input, Model, Output
 
 @dsl.component(base_image="privadv/pretrain-degradation", install_kfp_package=False)
 def pretrain_degradation(
-    config: str, code: str, seed: int, clips: Input[Dataset], degradation: Output[Model]
+    config: str, code: str, nonce: str, seed: int, clips: Input[Dataset], degradation: Output[Model]
 ):
     """The filter learns to reproduce its input: where the game starts."""
     from privadv.stages.stage import execute

@@ -6,7 +6,7 @@ from kfp.dsl import Dataset, Input, Model, Output
 
 @dsl.component(base_image="privadv/pretrain-models", install_kfp_package=False)
 def pretrain_target(
-    config: str, code: str, seed: int, clips: Input[Dataset], degradation: Input[Model], target: Output[Model]
+    config: str, code: str, nonce: str, seed: int, clips: Input[Dataset], degradation: Input[Model], target: Output[Model]
 ):
     """The target model learns the action."""
     from privadv.stages.stage import execute

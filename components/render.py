@@ -8,6 +8,7 @@ from kfp.dsl import Dataset, Input, Model, Output
 def render(
     config: str,
     code: str,
+    nonce: str,
     seed: int,
     row: str,
     clips: Input[Dataset],

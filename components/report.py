@@ -8,6 +8,7 @@ from kfp.dsl import Artifact, Dataset, Input, Model, Output
 def report(
     config: str,
     code: str,
+    nonce: str,
     seed: int,
     configuration: str,
     clips: Input[Dataset],

@@ -8,6 +8,7 @@ from kfp.dsl import Dataset, Input, Model, Output
 def train_adversarial(
     config: str,
     code: str,
+    nonce: str,
     seed: int,
     clips: Input[Dataset],
     degradation: Input[Model],

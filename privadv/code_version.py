@@ -57,13 +57,20 @@ def _file_of(name: str, project: Path) -> Path | None:
 
 
 def _imports(path: Path, package: str) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_bytes(), filename=str(path))):
+    module = ast.parse(path.read_bytes(), filename=str(path))
+    # What only `python -m` runs is no part of the stage.
+    module.body = [node for node in module.body if not _is_main(node)]
+    for node in ast.walk(module):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(node, package)
             # `from a import b` may name the module a.b as well as the object b of a.
             yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
+
+
+def _is_main(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
 
 
 def _absolute(node: ast.ImportFrom, package: str) -> str:

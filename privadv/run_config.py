@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import pydantic
 
+from privadv.cluster import Cluster
 from privadv.config import Section, load_yaml
 from privadv.errors import PrivadvError
 from privadv.evaluation.rows import MOVING, parse
@@ -22,7 +23,11 @@ from privadv.stages.train_adversarial import Config as TrainAdversarial
 
 
 class RunConfig(Section):
-    """The run ``name``; every random draw after extraction follows ``seed``; ``rows`` are evaluated besides raw and filter."""
+    """The run ``name``; every random draw after extraction follows ``seed``; ``rows`` are evaluated besides raw and filter.
+
+    ``fan_out``: one task attacks a row with the whole suite, or every attacker is a task of its own; the results are the
+    same. ``cluster`` says where a cluster runs the stages, and nothing of what they compute.
+    """
 
     name: str = pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
     seed: int = pydantic.Field(default=0, ge=0)
@@ -35,6 +40,8 @@ class RunConfig(Section):
     render: Render = Render()
     attack: Attack
     report: Report = Report()
+    fan_out: Literal["row", "attacker"] = "row"
+    cluster: Cluster = Cluster()
 
     @classmethod
     def load(cls, path: Path) -> RunConfig:

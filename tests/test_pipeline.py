@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.server
 import json
 import os
 import re
@@ -11,13 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -94,6 +89,7 @@ def pool(reports: list[Report], store) -> Report:
     return Report(table="pooled: " + " | ".join(report.table for report in reports), page=reports[0].page)
 '''
 RUN_CONFIG = '''
+from privadv.cluster import Cluster
 from privadv.config import Section
 from privadv.tiny import Config
 
@@ -101,14 +97,48 @@ class RunConfig(Section):
     name: str
     seed: int = 0
     rows: tuple[str, ...] = ("raw", "filter", "gray", "blur:4")
+    fan_out: str = "row"
+    cluster: Cluster = Cluster()
 ''' + "".join(f"    {stage}: Config = Config()\n" for stage in [*SIGNATURES, "report"])
 TRACKING = '''
 from contextlib import nullcontext
 
+class DatasetInput: pass
+
+class Silent:
+    def __getattr__(self, name):
+        return self
+    def __call__(self, *arguments, **named):
+        return self
+
 class Tracker:
     @staticmethod
     def open(store, stage, task, params, tags):
-        return nullcontext()
+        return nullcontext(Silent())
+
+def platform_tags():
+    return {}
+'''
+FANNED = '''
+import privadv.tiny
+from privadv.config import Section
+from privadv.tiny import Config, Note, play
+
+class Names(Section):
+    names: tuple[str, ...]
+
+def list_readers(config: Config, context, row: str, warm: Note | None = None) -> Names:
+    play("list_readers", config, row)
+    return Names(names=[f"{row} {name}" for name in ("target", "one", "two")[: 2 if row == "gray" else 3]])
+
+def fit_reader(config: Config, context, seed: int, row: str, reader: str, clips: Note, warm: Note | None = None,
+               raw: Note | None = None) -> Note:
+    assert (row == "raw") == (warm is None) == (raw is None) and clips.row == row
+    return play("fit_reader", config, f"{row} {reader}", [clips])
+
+def join_readers(config: Config, context, seed: int, row: str, clips: Note, readers: tuple[Note, ...]) -> Note:
+    assert [reader.row.split()[0] for reader in readers] == [row] * len(readers) and readers[0].row.endswith("target")
+    return play("join_readers", config, row, readers)
 '''
 FILTER = ["render filter", "attack filter"]
 BASELINES = ["render gray", "attack gray", "render blur:4", "attack blur:4"]
@@ -132,6 +162,9 @@ def tiny(tmp_path: Path, store_environment: dict[str, str]) -> Path:
     for stage, signature in SIGNATURES.items():
         (package / "stages" / f"{stage}.py").write_text(STAGE.format(stage=stage, signature=signature))
     (package / "stages" / "report.py").write_text(REPORT)
+    (package / "fanned.py").write_text(FANNED)
+    for stage in ("list_readers", "fit_reader", "join_readers"):
+        (package / "stages" / f"{stage}.py").write_text(f"from privadv.fanned import Config, {stage} as run\n")
     (project / "tiny.yaml").write_text("name: tiny\n")
     return project
 
@@ -252,31 +285,49 @@ def test_stopped_then_failing_then_mended(tiny: Path, monkeypatch: pytest.Monkey
     assert tasks(mended.stdout, "done") == sorted({*ALL, "report"} - {*finished})
 
 
-def compiled(project: Path, *arguments: str) -> str:
-    verb = command("compile", "--config", "tiny.yaml", "--output", "out.yaml", *arguments)
-    subprocess.run(verb, cwd=project, check=True, capture_output=True)
-    return (project / "out.yaml").read_text()
+def test_forced_stage_starts_afresh_and_the_cluster_section_concerns_no_cache(tiny: Path) -> None:
+    assert run(tiny).returncode == 0
+    forced = run(tiny, "--rerun", "attack", "--set", "cluster.version=v9", "--set", "cluster.cpu_stages.cpu=2")
+    attacks = [row for row in ROWS if row.startswith("attack")]
+    assert tasks(forced.stdout, "done") == sorted([*attacks, "report"]), forced.stdout + forced.stderr
+    assert tasks(run(tiny, "--rerun", "attack@1").stdout, "done") == sorted([*attacks, "report"])
+    assert tasks(run(tiny, "--rerun", "attack@1").stdout, "done") == ["report"]
 
 
-def test_compiled_pipeline(tiny: Path) -> None:
-    text = compiled(tiny, "--seed", "3")
-    assert text == compiled(tiny, "--seed", "3")
-    assert "pip install" not in text
-    wrong = command("compile", "--config", "tiny.yaml", "--output", "a.txt")
-    refused = subprocess.run(wrong, cwd=tiny, text=True, capture_output=True)
-    assert refused.returncode == 1 and refused.stderr.startswith("privadv: a.txt: cannot be compiled")
-    spec = yaml.safe_load(text)
-    defaults = {name: given.get("defaultValue") for name, given in
-                spec["root"]["inputDefinitions"]["parameters"].items()}
-    assert defaults["seed"] == 3 and defaults["baselines"] == ["gray", "blur:4"]
-    assert defaults["attack_config"] == '{"word":"hello"}'
-    graph = {task["taskInfo"]["name"]: set(task.get("dependentTasks", [])) for task in
-             spec["root"]["dag"]["tasks"].values()}
-    assert graph["render raw"] == {"extract-frames"}
-    assert graph["baselines"] == {"extract-frames", "render", "attack"}
-    assert "train-adversarial" in graph["render filter"]
-    assert graph["pretrain-target"] == graph["pretrain-budget"] == {"extract-frames", "pretrain-degradation"}
-    assert spec["root"]["dag"]["tasks"]["report"]["cachingOptions"] == {}
+def test_a_task_an_attacker(tiny: Path) -> None:
+    done = run(tiny, "--set", "fan_out=attacker")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\nseed 0: raw heard 3, filter heard 3, gray heard 2, blur:4 heard 3\n" in done.stdout
+    rows = ("raw", "filter", "gray", "blur:4")
+    fitted = [f"fit_reader {row} {name}" for row in rows for name in ("target", "one", "two")]
+    fitted.remove("fit_reader gray two")
+    others = [f"{stage} {row}" for stage in ("render", "list_readers", "join_readers") for row in rows]
+    assert tasks(done.stdout, "done") == sorted([*list(SIGNATURES)[:5], *others, *fitted, "report"])
+    again = run(tiny, "--set", "fan_out=attacker")
+    assert tasks(again.stdout, "started") == ["report"]
+
+
+ONE_STAGE = '''
+import json, os, sys
+from pathlib import Path
+import pipeline as whole
+from components.one_stage import define_one
+clips, = (path for path in Path(".privadv/pipeline").glob("**/extract-frames/clips"))
+with whole.LocalRunner() as runner, whole.Workspace(Path(".privadv")) as workspace:
+    os.environ.update(workspace.environment())
+    done = runner.run(define_one(whole.render, whole.Cluster(), []), {
+        "config": '{"word": "alone"}', "seed": 0, "row": "blur:9", "clips_uri": str(clips.resolve()), "rerun": ""},
+        workspace.pipeline_root, workspace.cache / "alone")
+'''
+
+
+def test_one_stage_takes_manifests_that_a_run_left(tiny: Path) -> None:
+    assert run(tiny).returncode == 0
+    alone = subprocess.run([sys.executable, "-c", ONE_STAGE], cwd=tiny, text=True, capture_output=True)
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    assert "    render says alone\n" in alone.stdout and "render blur:9: done" in alone.stdout
+    found = next((tiny / ".privadv" / "pipeline" / "privadv-render").glob("**/rendered"))
+    assert json.loads(found.read_text())["row"] == "blur:9" and json.loads(found.read_text())["heard"]
 
 
 @pytest.mark.parametrize(("arguments", "complaint"), [
@@ -285,6 +336,8 @@ def test_compiled_pipeline(tiny: Path) -> None:
     (["--set", "name.first=x"], "'name' is no section"),
     (["--set", "rows=[raw, gray]"], "name raw, filter and a baseline"),
     (["--set", "rows=[raw, filter]"], "name raw, filter and a baseline"),
+    (["--rerun", "atack"], "'atack' is no stage"),
+    (["--rerun", "attack@a b"], "write the stages and a new mark, such as attack@2"),
     (["--config", "absent.yaml"], "absent.yaml: cannot read"),
 ])
 def test_mistake_is_one_line(tiny: Path, arguments: list[str], complaint: str) -> None:
@@ -292,58 +345,3 @@ def test_mistake_is_one_line(tiny: Path, arguments: list[str], complaint: str) -
     assert done.returncode == 1 and done.stdout == ""
     assert complaint in done.stderr and done.stderr.count("\n") == 1
     assert not (tiny / ".privadv").exists()
-
-
-class Server(http.server.BaseHTTPRequestHandler):
-    """As much of a Kubeflow Pipelines server as a submission needs; it wants the token `good`."""
-
-    runs: list[dict] = []
-
-    def do_GET(self) -> None:
-        experiments = [{"experiment_id": "e1", "display_name": "privadv"}]
-        self.answer({"multi_user": False} if self.path.endswith("/healthz") else {"experiments": experiments})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path.endswith("/runs"):
-            self.runs.append(body)
-        self.answer({"run_id": "r1", "experiment_id": "e1"})
-
-    def answer(self, body: dict) -> None:
-        allowed = self.headers["authorization"] == "Bearer good"
-        self.send_response(200 if allowed else 401)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(json.dumps(body if allowed else {"error": "no"}).encode())
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def serving() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-def submit(project: Path, host: str, token: str, *more: str) -> subprocess.CompletedProcess[str]:
-    arguments = command("submit", "--config", "tiny.yaml", "--host", host, *more)
-    return subprocess.run(arguments, cwd=project, text=True, capture_output=True, timeout=60,
-                          env={**os.environ, "PRIVADV_KFP_TOKEN": token, "HOME": str(project)})
-
-
-def test_submit(tiny: Path) -> None:
-    with serving() as host:
-        done = submit(tiny, host, "good")
-        assert done.returncode == 0, done.stderr
-        assert f"{host}/#/runs/details/r1" in done.stdout
-        (run,) = Server.runs
-        assert run["pipeline_spec"]["pipelineInfo"]["name"] == "privadv"
-        refused = submit(tiny, host, "bad", "--namespace", "team")
-        assert refused.returncode == 1
-        assert refused.stderr.count("\n") == 1
-        assert "refused the run (401 Unauthorized): set PRIVADV_KFP_TOKEN" in refused.stderr
-    gone = submit(tiny, host, "good")
-    assert gone.returncode == 1 and gone.stderr.count("\n") == 1 and "cannot be reached" in gone.stderr

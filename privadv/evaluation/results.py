@@ -66,6 +66,15 @@ class ReaderResult(Section):
         return fmean(precisions) if precisions else self.accuracy
 
 
+class ReaderOutcome(Section):
+    """A reader's result with its curves, and on raw video its weights, which the readers of other rows start from."""
+
+    kind: Literal["reader"] = "reader"
+    result: ReaderResult
+    curves: dict[str, list[tuple[int, float]]]
+    weights: ReaderRef | None = None
+
+
 class RowResult(Section):
     """A row of the report. ``groups``: the take of every test clip, which the bootstrap draws together.
 

@@ -14,12 +14,12 @@ from privadv.data.manifest import SPLITS, ClipSet
 from privadv.errors import PrivadvError
 from privadv.evaluation.histogram import histogram_leakage
 from privadv.evaluation.paper import published
-from privadv.evaluation.results import RowResult
-from privadv.evaluation.two_fold import Suite, jobs, result, row_floors, row_metrics
+from privadv.evaluation.results import ReaderOutcome, RowResult
+from privadv.evaluation.two_fold import AnyJob, Arrays, Suite, jobs, result, row_floors, row_metrics
 from privadv.models.shelf import Shelf
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_reader, record
-from privadv.training import FitJob, fit_all
+from privadv.training import FitJob, Fitted, fit_all
 
 Config = Suite
 
@@ -40,43 +40,76 @@ def run(
     Raises:
         PrivadvError: ``warm`` or ``raw`` is missing, or the suite asks for readers that ``warm`` does not hold.
     """
+    start = time.monotonic()
+    with Workbench(context) as bench:
+        arrays = splits(bench, clips)
+        todo = line_up(bench, config, row, clips, seed, warm, raw)
+        fitted = fit_all(todo, context.workers, f"attack {row}: {len(todo)} readers")
+        outcomes = [outcome(bench, config, row, job, fitted[job.name], arrays) for job in todo]
+        found = joined(bench, row, clips, seed, outcomes)
+    return found.model_copy(update={"seconds": time.monotonic() - start})
+
+
+def line_up(
+    bench: Workbench,
+    config: Suite,
+    row: str,
+    clips: ClipSet,
+    seed: int,
+    warm: RowResult | None,
+    raw: ClipSet | None,
+    only: str | None = None,
+) -> list[AnyJob]:
+    """The fits of a row, the target's first, or of ``only`` one of its readers.
+
+    Raises:
+        PrivadvError: as :func:`run`, or the row has no such reader.
+    """
     if row != "raw" and (warm is None or raw is None):
         raise PrivadvError(
             f"attack {row}: attackers start from raw video: give the raw row's result and clips"
         )
-    start, classes = time.monotonic(), (len(clips.target.classes), len(clips.budget.classes))
-    with Workbench(context) as bench:
-        arrays = _splits(bench, clips)
-        originals = _splits(bench, raw) if raw is not None and row != "raw" else None
-        weights = (
-            {name: context.store.get(ref.weights) for name, ref in warm.warm.items()}
-            if warm and row != "raw"
-            else {}
-        )
-        weights |= published(config.attackers, Shelf(context.store), classes[1], seed)
-        todo = jobs(config, row, arrays, originals, classes, weights, warm.attackers if warm else None, seed)
-        fitted = fit_all(todo, context.workers, f"attack {row}: {len(todo)} readers")
-        test, private = arrays["target"]["test"], arrays["budget"]["test"]
-        target, *attackers = (
-            result(job, fitted[job.name], arrays[job.player]["test"], config) for job in todo
-        )
-        sample = context.store.put(_strip([test] if clips.private is None else [test, private]))
-        nothing = row_floors(arrays, classes)
-        colours = _colours(row, arrays["budget"], seed)
-    for name, one in fitted.items():
-        record(context, name, one)
+    store, classes = bench.context.store, (len(clips.target.classes), len(clips.budget.classes))
+    originals = splits(bench, raw) if raw is not None and row != "raw" else None
+    known = warm.warm if warm and row != "raw" else {}
+    # One reader needs no other's weights, but all must be there.
+    needed = known if only is None else {only, f"{only.rpartition('/')[0]}/scratch"}
+    weights = {name: store.get(ref.weights) if name in needed else b"" for name, ref in known.items()}
+    weights |= published(config.attackers, Shelf(store), classes[1], seed)
+    reached = warm.attackers if warm else None
+    todo = jobs(config, row, splits(bench, clips), originals, classes, weights, reached, seed)
+    chosen = [job for job in todo if only in (None, job.name)]
+    if not chosen:
+        raise PrivadvError(f"attack {row}: no reader '{only}': one of {', '.join(job.name for job in todo)}")
+    return chosen
+
+
+def outcome(
+    bench: Workbench, config: Suite, row: str, job: AnyJob, fitted: Fitted, arrays: Mapping[Player, Arrays]
+) -> ReaderOutcome:
+    """What became of a reader; on raw video its weights are kept, because those of other rows start from them."""
+    context, keep = bench.context, None
+    if row == "raw" and isinstance(job, FitJob):
+        keep = put_reader(context.store, job.spec, job.classes, fitted.weights)
+    record(context, job.name, fitted)
+    found = result(job, fitted, arrays[job.player]["test"], config)
+    return ReaderOutcome(result=found, curves=fitted.curves, weights=keep)
+
+
+def joined(
+    bench: Workbench, row: str, clips: ClipSet, seed: int, outcomes: Sequence[ReaderOutcome]
+) -> RowResult:
+    """The row's result out of those of its readers, the target's first; ``seconds`` are the sum of theirs."""
+    context, arrays = bench.context, splits(bench, clips)
+    test, private = arrays["target"]["test"], arrays["budget"]["test"]
+    target, *attackers = (one.result for one in outcomes)
     metrics = {
         **row_metrics(target, attackers),
-        **colours,
+        **_colours(row, arrays["budget"], seed),
         **{k: v for k, v in clips.metrics.items() if k in ("psnr", "A_T_game", "A_B_game")},
     }
     each = {f"A_B/{one.name.replace('/', '-')}": one.score for one in attackers}
     context.tracker.metrics({**metrics, **each})
-    keep = {
-        job.name: put_reader(context.store, job.spec, job.classes, fitted[job.name].weights)
-        for job in todo
-        if row == "raw" and isinstance(job, FitJob)
-    }
     return RowResult(
         row=row,
         seed=seed,
@@ -89,16 +122,16 @@ def run(
         groups=test.sources,
         private_ids=private.ids if clips.private else (),
         private_groups=private.sources if clips.private else (),
-        floors=nothing,
+        floors=row_floors(arrays, (len(clips.target.classes), len(clips.budget.classes))),
         metrics=metrics,
-        warm=keep,
-        samples=sample,
-        seconds=time.monotonic() - start,
-        curves=put_curves(context.store, {name: one.curves for name, one in fitted.items()}),
+        warm={one.result.name: one.weights for one in outcomes if one.weights},
+        samples=context.store.put(_strip([test] if clips.private is None else [test, private])),
+        seconds=sum(one.result.seconds for one in outcomes),
+        curves=put_curves(context.store, {one.result.name: one.curves for one in outcomes}),
     )
 
 
-def _splits(bench: Workbench, clips: ClipSet) -> dict[Player, dict[str, ClipArray]]:
+def splits(bench: Workbench, clips: ClipSet) -> dict[Player, dict[str, ClipArray]]:
     """All splits of the set that labels each task."""
     sets: dict[Player, ClipSet] = {"target": clips, "budget": clips.privacy}
     return {player: {split: bench.open(one, split) for split in SPLITS} for player, one in sets.items()}
@@ -134,3 +167,9 @@ def _lines(array: ClipArray, clips: int, frames: int) -> Iterator[np.ndarray]:
     pictures = [picture for i in chosen for picture in array.frames[i][times]]
     for start in range(0, len(pictures), frames):
         yield np.concatenate(pictures[start : start + frames], axis=1)
+
+
+if __name__ == "__main__":
+    from privadv.stages.alone import main
+
+    main("attack")

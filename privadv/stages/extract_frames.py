@@ -248,3 +248,9 @@ def _why(ledger: _Ledger) -> str:
         return "the dataset is too small for these shares or takes"
     first = ledger.quarantined[0]
     return f"{len(ledger.quarantined)} files are quarantined, the first is {first.source} ({first.reason})"
+
+
+if __name__ == "__main__":
+    from privadv.stages.alone import main
+
+    main("extract_frames")

@@ -26,3 +26,9 @@ def run(config: Config, clips: ClipSet, degradation: Trained, seed: int, context
     """K budget models, trained apart; the metrics are their validation accuracies."""
     readers = {f"budget_{k}": spec for k, spec in enumerate(config.readers)}
     return pretrain("pretrain_budget", readers, "budget", config, clips, degradation, seed, context)
+
+
+if __name__ == "__main__":
+    from privadv.stages.alone import main
+
+    main("pretrain_budget")

@@ -107,3 +107,9 @@ def _validate(filter_: Degradation, array: ClipArray) -> float:
     errors = [_error(filter_, to_device(clips, device())).item() * len(clips) for clips in array.batches()]
     filter_.train()
     return _psnr(sum(errors) / len(array))
+
+
+if __name__ == "__main__":
+    from privadv.stages.alone import main
+
+    main("pretrain_degradation")

@@ -22,3 +22,9 @@ def run(config: Config, clips: ClipSet, degradation: Trained, seed: int, context
     """One target model; the metric is its validation accuracy."""
     readers = {"target": config.reader}
     return pretrain("pretrain_target", readers, "target", config, clips, degradation, seed, context)
+
+
+if __name__ == "__main__":
+    from privadv.stages.alone import main
+
+    main("pretrain_target")

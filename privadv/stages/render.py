@@ -160,3 +160,9 @@ def _pace(game: Trained, raw: ClipArray, context: StageContext, passes: int = 5)
         seconds.append(time.perf_counter() - start)
     torch.set_num_threads(context.workers)
     return {"filter_ms_per_frame": 1000 * min(seconds[1:]) / clip.shape[2]}
+
+
+if __name__ == "__main__":
+    from privadv.stages.alone import main
+
+    main("render")

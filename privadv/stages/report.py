@@ -267,3 +267,9 @@ def _commit() -> str:
         return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+if __name__ == "__main__":
+    from privadv.stages.alone import main
+
+    main("report")

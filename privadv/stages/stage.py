@@ -10,7 +10,8 @@ import signal
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,14 +81,21 @@ def execute(
     does not depend on it.
     """
     signal.signal(signal.SIGTERM, _leave)
-    try:
+    with explained(stage):
         if _together(stage):
             # By name: extraction has no torch, and what starts processes decides no result that a cache knows.
             launch = importlib.import_module("privadv.stages.launch")
             return launch.launch(stage, config, code, output, inputs or {}, values, _accelerators(), _workers())
         return perform(stage, config, code, Path(output), inputs or {}, values, Seat())
+
+
+@contextmanager
+def explained(task: str) -> Iterator[None]:
+    """A user's mistake ends the process, with one line on stderr and exit code 2."""
+    try:
+        yield
     except PrivadvError as error:
-        print(f"privadv: {stage}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"privadv: {task}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         raise SystemExit(2) from None
 
 
@@ -117,7 +125,8 @@ def perform(
     named = {name: value for name, value in values.items() if name in hints}
     section = {stage: settings.model_dump(mode="json")}
     params = {**section, **{name: value for name, value in values.items() if name != "configuration"}}
-    tags = {"mlflow.runName": f"{stage} {values.get('row', '')}".rstrip(), "code": code, **platform_tags()}
+    title = " ".join([stage, *(str(values[name]) for name in ("row", "reader") if name in values)])
+    tags = {"mlflow.runName": title, "code": code, **platform_tags()}
     with seat.tracker(store, stage, task, params, tags) as tracker:
         _introduce(tracker, section, inputs, code)
         context = StageContext(store, tracker, seat.checkpoints(store, task), _workers())

@@ -212,3 +212,9 @@ def _modules(players: Players) -> dict[str, nn.Module]:
 
 def _put(context: StageContext, spec: Any, classes: int, model: nn.Module):
     return put_reader(context.store, spec, classes, save_weights(model))
+
+
+if __name__ == "__main__":
+    from privadv.stages.alone import main
+
+    main("train_adversarial")
