@@ -17,6 +17,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
+from privadv.code_version import code_version
 from privadv.data.manifest import ClipSet, Geometry, Shard, Task
 from privadv.errors import PrivadvError
 from privadv.evaluation import figures, wording
@@ -506,7 +507,7 @@ def test_stage_reports_to_all_sides(store: Store, tmp_path: Path, monkeypatch: p
     execute(
         "report",
         '{"resamples": 500}',
-        "code",
+        code_version("report"),
         str(tmp_path / "out"),
         inputs,
         seed=0,
