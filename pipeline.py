@@ -326,7 +326,11 @@ def _pair(text: str, option: str, form: str) -> tuple[str, str]:
 def _videos(configs: Sequence[RunConfig]) -> list[Path]:
     """The folders of this machine that the runs read videos from."""
     roots = {config.extract_frames.root for config in configs}
-    return [Path(root).resolve() for root in sorted(filter(None, roots)) if "://" not in root]
+    folders = [Path(root) for root in sorted(filter(None, roots)) if "://" not in root]
+    for folder in folders:
+        if not (folder.is_absolute() and folder.is_dir()):
+            raise PrivadvError(f"extract_frames.root = '{folder}': containers need the absolute path of a folder")
+    return folders
 
 
 def _seeds(text: str) -> list[int]:

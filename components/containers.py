@@ -25,6 +25,8 @@ from privadv.errors import PrivadvError
 PASSED_ON = ("PRIVADV_RUN", "PRIVADV_S3_ENDPOINT", "PRIVADV_S3_BUCKET", "PRIVADV_S3_REGION", "PRIVADV_WORKERS",
              "PRIVADV_CACHE_BYTES", "PRIVADV_TRACKING_WAIT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
              "AWS_SESSION_TOKEN", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "OMP_NUM_THREADS")
+STAGE_IMAGES = {f"privadv/{stage}" for stage in (
+    "extract", "pretrain-degradation", "pretrain-models", "adversarial", "evaluate")}
 SHARED_MEMORY = "8g"
 LABEL = "privadv.image"
 LOST = DockerException, requests.RequestException
@@ -54,9 +56,11 @@ class Containers:
             raise PrivadvError(f"{images} is not there: build the images with `make images`") from None
         except (OSError, ValueError, AttributeError) as error:
             raise PrivadvError(f"{images} names no images ({error}): write it with `make images`") from None
+        if missing := STAGE_IMAGES - references.keys():
+            raise PrivadvError(f"{images} names no image for {', '.join(sorted(missing))}: `make images`")
         with _engine() as engine:
-            for reference in references.values():
-                _require(engine, reference)
+            for image in sorted(STAGE_IMAGES):
+                _require(engine, references[image])
         return cls(references, folders)
 
     def runner(self, root: Path) -> kfp.local.DockerRunner:
@@ -71,11 +75,12 @@ class Containers:
         def run(client: docker.DockerClient, image: str, command: list[str], **options: Any) -> int:
             # Not kfp's own function: it lets the engine remove the container, and reports success when the
             # exit code went with it.
-            if image not in self._images:
-                raise PrivadvError(f"no image is known for {image}: build it with `make images`")
             options |= {"detach": True, "labels": {LABEL: image}}
-            return play(_Stage(client.containers.run(
-                self._images[image], python_command(command, "python3"), **options)))
+            try:
+                return play(_Stage(client.containers.run(
+                    self._images[image], python_command(command, "python3"), **options)))
+            except LOST as error:
+                raise PrivadvError(f"the container engine failed ({_short(error)}): look at its log") from None
 
         return docker_task_handler, "run_docker_container", run
 

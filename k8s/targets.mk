@@ -8,6 +8,7 @@ ACCELERATOR ?= cuda
 BUILDER ?=
 PIP_CONFIG ?=
 CA_BUNDLE ?=
+BUILD_ARGS ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 RENDERED := build/k8s
@@ -24,8 +25,13 @@ push-images:  ## Build the images and push them; REGISTRY=registry.example/team
 	@test -n "$(REGISTRY)" || { echo "name the registry: make push-images REGISTRY=registry.example/team"; exit 1; }
 	@$(MAKE) images PUSH=--push
 
+test-containers: export CONTAINERS_CONF := $(or $(CONTAINERS_CONF),$(CURDIR)/tests/containers/containers.conf)
 test-containers: $(READY)  ## The smoke pipeline in the images, by podman; BASE_IMAGE=... PIP_CONFIG=... CA_BUNDLE=...
-	@$(BIN)/python -m pytest -q -s -m containers tests/containers $(ARGS)
+	@command -v podman > /dev/null || { echo "podman is needed, and runc"; exit 1; }
+	@base=$$(sh tests/containers/base.sh $(BASE_IMAGE)) && \
+		$(MAKE) images BUILDER=podman BASE_IMAGE=$$base ARGS="$(BUILD_ARGS)"
+	@PIP_CONFIG="$(PIP_CONFIG)" CA_BUNDLE="$(CA_BUNDLE)" \
+		$(BIN)/python -m pytest -rA -s -m containers tests/containers $(ARGS)
 
 docker-locks: $(READY)  ## Renew the locks of the images from requirements.lock
 	@$(BIN)/python -m pip install -q uv

@@ -130,3 +130,13 @@ def test_components_start_without_heavy_imports() -> None:
     modules = set(json.loads(done.stdout))
     assert "minio" in modules
     assert not modules & {"av", "kfp", "matplotlib", "mlflow", "torch"}
+
+
+def test_other_code_than_the_pipeline_s_is_refused(
+    repeat: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("privadv.stages.stage.code_version", lambda stage: "another")
+    with pytest.raises(SystemExit) as left:
+        play(tmp_path / "out", {"one": '{"text": "word"}'})
+    assert left.value.code == 2 and not (tmp_path / "out").exists()
+    assert "made from other code than is here: build the images" in capfd.readouterr().err
