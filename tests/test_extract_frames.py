@@ -15,10 +15,10 @@ from PIL import Image
 from privadv.data import synthetic
 from privadv.data.manifest import Clip, ClipSet, Quarantined
 from privadv.data.shards import read_shard
+from privadv.data.stand_ins import generated
 from privadv.data.synthetic import SyntheticConfig
 from privadv.data.video import decode, write_h264
 from privadv.errors import PrivadvError
-from privadv.stages import extract_frames
 from privadv.stages.extract_frames import Config, run
 from privadv.stages.stage import StageContext
 from privadv.store import Store
@@ -190,7 +190,7 @@ def test_an_empty_split_is_an_error(store: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("settings", "problem"), [
-    ({"dataset": "imagenet", "root": "x"}, "dataset 'imagenet' is unknown: choose one of synthetic, sbu"),
+    ({"dataset": "imagenet", "root": "x"}, "dataset 'imagenet' is unknown: choose one of sbu, hmdb51, ucf101, vispr"),
     ({"root": None}, "dataset 'sbu' needs root"),
     ({"root": "x", "crop": (25, 24)}, r"crop \(25, 24\) is larger than resize \(24, 32\)"),
     ({"root": "x", "shares": {"train": 0.5}}, "must add up to 1"),
@@ -262,13 +262,13 @@ def test_a_generator_that_fails_leaves_nothing_half_made(
 def test_a_set_is_made_once_and_anew_by_another_generator(
     generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = extract_frames._generated(SyntheticConfig(), tmp_path)
-    assert extract_frames._generated(SyntheticConfig(), tmp_path) == first
+    first = generated(SyntheticConfig(), tmp_path)
+    assert generated(SyntheticConfig(), tmp_path) == first
     assert generator.calls == 1
-    assert extract_frames._generated(SyntheticConfig(seed=1), tmp_path) != first
+    assert generated(SyntheticConfig(seed=1), tmp_path) != first
     (tmp_path / "edited.py").write_text("another generator")
     monkeypatch.setattr(synthetic, "__file__", str(tmp_path / "edited.py"))
-    assert extract_frames._generated(SyntheticConfig(), tmp_path) != first
+    assert generated(SyntheticConfig(), tmp_path) != first
     assert generator.calls == 3
 
 

@@ -30,9 +30,10 @@ def histogram_leakage(train: ClipArray, test: ClipArray, seed: int) -> float:
         classifiers = (make_pipeline(StandardScaler(), linear), forest)
         return max(float(model.fit(seen, labels).score(shown, test.budget.numpy())) for model in classifiers)
     varied = labels.min(0) < labels.max(0)  # who has seen one answer only can learn none
-    classifiers = (make_pipeline(StandardScaler(), OneVsRestClassifier(each)) for each in (linear, forest))
-    likely = (model.fit(seen, labels[:, varied]).predict_proba(shown) for model in classifiers)
-    return max(mean(average_precision(each, test.budget.numpy()[:, varied])) for each in likely)
+    each = make_pipeline(StandardScaler(), OneVsRestClassifier(linear)).fit(seen, labels[:, varied])
+    votes = forest.fit(seen, labels[:, varied]).predict_proba(shown)
+    likely = (each.predict_proba(shown), np.stack([vote[:, 1] for vote in votes], axis=1))
+    return max(mean(average_precision(one, test.budget.numpy()[:, varied])) for one in likely)
 
 
 def _histograms(array: ClipArray) -> np.ndarray:

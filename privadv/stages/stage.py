@@ -143,8 +143,9 @@ def perform(
 def _introduce(tracker: Tracker, section: dict[str, Any], inputs: Mapping[str, Any], code: str) -> None:
     """The data that the stage reads; and in the pipeline's run its settings at once, for who looks at a running one."""
     for clips in inputs.values():
-        if isinstance(clips, ClipSet):
-            tracker.dataset(dataset_input(clips, "evaluation" if clips.row != "raw" else "training"))
+        for one in (clips, clips.private) if isinstance(clips, ClipSet) else ():
+            if one is not None:
+                tracker.dataset(dataset_input(one, "evaluation" if one.row != "raw" else "training"))
     tracker.parent.params(section)
     tracker.parent.tags({"code": code, **platform_tags()})  # the last stage's code, the report's, stays
 
