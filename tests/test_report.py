@@ -21,6 +21,8 @@ from privadv.code_version import code_version
 from privadv.data.manifest import ClipSet, Geometry, Shard, Task
 from privadv.errors import PrivadvError
 from privadv.evaluation import figures, wording
+from privadv.evaluation.page import render
+from privadv.evaluation.published import published
 from privadv.evaluation.results import ReaderResult, RowResult
 from privadv.evaluation.summary import CONTROLS, Evidence, Summary, summarise
 from privadv.evaluation.two_fold import floors
@@ -432,6 +434,53 @@ def test_figure_is_a_png_and_an_svg_in_the_colours_of_the_page() -> None:
     assert drawn.png.startswith(b"\x89PNG") and drawn.svg.startswith("<svg")
     assert "var(--ink)" in drawn.svg and figures.INK not in drawn.svg
     assert drawn == figures.curves("some", "Some", {"loss": {"a": [[1, 2.0], [2, 1.0]], "b": [[1, 1.0]]}})
+
+
+def on(dataset: str) -> Evidence:
+    evidence = Made(Memory(), synthetic=False).evidence()
+    return evidence.model_copy(update={"clips": evidence.clips.model_copy(update={"dataset": dataset})})
+
+
+def test_published_results_stand_beside_ours_and_are_no_rows() -> None:
+    here = summarise([on("sbu")])
+    assert len(here.rows) == len(ROWS) and {curve.method for curve in here.published} >= {"Entropy+", "K-Beam", "BDQ, about"}
+    picture = figures.privacy_utility(here)
+    assert "other protocol" in picture.svg and "Entropy+" in picture.svg
+    page = render(here, picture, {0: []}, {})
+    assert "<td>Entropy+</td><td>M = 8</td><td class=\"n\">82.2</td><td class=\"n\">47.7</td>" in page
+    assert all(len(curve.settings) == len(curve.pairs) for curve in here.published)
+    elsewhere = summarise([on("somewhere")])
+    assert not elsewhere.published and "other protocol" not in figures.privacy_utility(elsewhere).svg
+    synthetic = here.evidence[0].clips.model_copy(update={"synthetic": True})
+    assert not summarise([here.evidence[0].model_copy(update={"clips": synthetic})]).published
+
+
+@pytest.mark.parametrize(("target", "privacy", "raw"), [
+    ("sbu", "sbu", (88.8, 99.1)), ("ucf101", "vispr", (69.3, 45.5)), ("hmdb51", "vispr tested on pa_hmdb51", (68.9, 77.3)),
+    ("hmdb51", "vispr", None), ("ucf101", "vispr68", None),
+])  # fmt: skip
+def test_published_results_are_those_of_the_datasets(target: str, privacy: str, raw: tuple[float, float] | None) -> None:
+    found = {curve.method: curve.pairs for curve in published(target, privacy)}
+    assert found.get("raw video") == (raw and (raw,))
+
+
+def test_a_report_with_too_few_unseen_families_says_so() -> None:
+    evidence = Made(Memory()).evidence()
+
+    def known(families: set[str]) -> Summary:
+        results = tuple(
+            one.model_copy(update={"attackers": tuple(
+                reader.model_copy(update={"seen": reader.family not in families}) for reader in one.attackers)})
+            for one in evidence.results
+        )  # fmt: skip
+        return summarise([evidence.model_copy(update={"results": results})])
+
+    assert "unseen in training" not in wording.verdict(known({"vgg", "mobile"}))
+    one, none = known({"vgg"}), known(set())
+    assert "only vgg was unseen in training" in wording.verdict(one)
+    assert "none was unseen in training" in wording.verdict(none)
+    assert one.metrics()["A_B_max_unseen"] <= one.metrics()["A_B_max"]
+    assert "A_B_max_unseen" not in none.metrics()
 
 
 def test_series_of_one_kind_share_a_chart() -> None:

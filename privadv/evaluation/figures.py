@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from privadv.evaluation.metrics import Estimate
+from privadv.evaluation.published import Curve
 from privadv.evaluation.summary import Row, Summary
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def _draw(figure: Figure, summary: Summary) -> None:
     places = [Place(row.name, row.target, row.leakage, _look(row)) for row in summary.rows if not row.control]
     _frame(axes, summary)
     _front(axes, summary)
+    _published(axes, summary.published)
     for place in places:
         draw_place(axes, place)
     figure.draw_without_rendering()  # settles where everything lies
@@ -123,6 +125,18 @@ def _frame(axes: Axes, summary: Summary) -> None:
 def _front(axes: Axes, summary: Summary) -> None:
     leakage = np.linspace(summary.blind_leakage, 1, 400)
     axes.plot(leakage, summary.front(leakage), color=BASE, lw=1, ls="--", alpha=0.7, zorder=2)
+
+
+def _published(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Others' results, hollow and faint, so that nobody takes them for measured ones."""
+    looks = zip(itertools.cycle("s^vo<>Pd"), itertools.cycle(LINES))
+    for curve, (marker, color) in zip(curves, looks, strict=False):
+        kept, leaked = np.asarray(curve.pairs).T / 100
+        style: Any = {"color": color, "marker": marker, "mfc": "none", "ms": 4, "lw": 0.8, "alpha": 0.75, "zorder": 1}
+        axes.plot(leaked, kept, ls=":" if curve.line else "", label=curve.method, **style)
+    if curves:
+        place: Any = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+        axes.legend(title="published,\nother protocol", **place)
 
 
 def draw_place(axes: Axes, place: Place) -> None:

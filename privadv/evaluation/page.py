@@ -46,7 +46,7 @@ def render(
         comparison=escape(wording.comparison(summary)),
         verdict=escape(wording.verdict(summary)),
         doubt="" if summary.counts else "doubt",
-        plot=figure_html(plot),
+        plot=figure_html(plot) + _published(summary),
         rows=_rows(summary),
         frames=_frames(samples),
         attributes=_attributes(summary),
@@ -58,6 +58,21 @@ def render(
         budget=escape(summary.clips.budget.name),
         resampled="the test takes and the seeds" if len(curves) > 1 else "the test takes of one seed",
         synthetic=SYNTHETIC if summary.clips.synthetic else "",
+    )
+
+
+def _published(summary: Summary) -> str:
+    """What others reached on these datasets; nothing where that is nothing."""
+    if not summary.published:
+        return ""
+    body = [
+        ("", [escape(curve.method), escape(setting), f"{kept:.1f}", f"{leaked:.1f}", escape(curve.source)])
+        for curve in summary.published
+        for setting, (kept, leaked) in zip(curve.settings, curve.pairs, strict=True)
+    ]
+    return _details(
+        "published results on these data (per cent, other protocol)",
+        f"<p class='soft'>{escape(wording.PUBLISHED)}</p>{table_html(['method', '', '.A_T', '.A_B', 'from'], body)}",
     )
 
 

@@ -15,6 +15,7 @@ from privadv.config import Section
 from privadv.data.manifest import ClipSet
 from privadv.errors import PrivadvError
 from privadv.evaluation.metrics import Bootstrap, Draws, Estimate, front_at
+from privadv.evaluation.published import Curve, published
 from privadv.evaluation.results import AttributeScores, ReaderResult, RowResult
 from privadv.evaluation.rows import is_control
 from privadv.models.checkpoint import Trained
@@ -71,6 +72,11 @@ class Row:
         """The highest attacker of a family that no budget model has; None where there is none."""
         unseen = [[reader.score for reader in one.attackers if not reader.seen] for one in self.results]
         return fmean(max(each) for each in unseen) if all(unseen) else None
+
+    @property
+    def unseen_families(self) -> list[str]:
+        """Attacker families that no budget model has."""
+        return sorted({reader.family for one in self.results for reader in one.attackers if not reader.seen})
 
     @property
     def strongest(self) -> tuple[ReaderResult, ...]:
@@ -135,6 +141,11 @@ class Summary:
     def blind_leakage(self) -> float:
         """A_B of who sees nothing: the most frequent class, or the mean prevalence of the attributes."""
         return self.floors["budget_prevalence" if self.clips.budget.multi_label else "budget_majority"]
+
+    @property
+    def published(self) -> tuple[Curve, ...]:
+        """What others published on these datasets, under their own protocol."""
+        return () if self.clips.synthetic else published(self.clips.dataset, self.clips.privacy.dataset)
 
     @property
     def baselines(self) -> list[Row]:
@@ -203,6 +214,8 @@ class Summary:
             "leakage_counts": self.counts,
             **{f"floors/{name}": value for name, value in self.floors.items()},
         }
+        if own.unseen_leakage is not None:
+            values["A_B_max_unseen"] = own.unseen_leakage
         if self.game is not None:
             values["A_T_game"] = self.game
         for reader in by_attacker(own):

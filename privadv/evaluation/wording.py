@@ -10,6 +10,10 @@ from privadv.evaluation.metrics import Estimate
 from privadv.evaluation.summary import CONTROLS, ENOUGH, READ, Row, Summary
 
 WIDTH = 80
+PUBLISHED = (
+    "Hollow marks in the plot. Other splits, other attackers and another A_T (that of the target trained in the game): they show "
+    "where the field stands, and are no baseline of this run."
+)
 
 
 def title(summary: Summary) -> str:
@@ -106,8 +110,17 @@ def verdict(summary: Summary) -> str:
     return (
         f"{opening}: {own.converged} of {own.attackers} attackers of the filter converged ({ENOUGH} are enough); "
         f"of the controls, {' and '.join(controls)} (enough is {READ:.2f} on both; they "
-        f"carry no noise of a filter's release)."
+        f"carry no noise of a filter's release).{_few_unseen(own)}"
     )
+
+
+def _few_unseen(own: Row) -> str:
+    """What a run of the paper's profile must say: the honest one refuses it."""
+    families = own.unseen_families
+    if len(families) > 1:
+        return ""
+    known = f"only {families[0]} was" if families else "none was"
+    return f" Of the attackers' families {known} unseen in training, as the paper's profile allows and the honest one does not."
 
 
 def _reading(control: Row | None) -> str:
