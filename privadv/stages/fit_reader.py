@@ -5,7 +5,7 @@ from __future__ import annotations
 from privadv.data.manifest import ClipSet
 from privadv.evaluation.results import ReaderOutcome, RowResult
 from privadv.evaluation.two_fold import Suite
-from privadv.stages.attack import line_up, outcome
+from privadv.stages.attack import line_up, outcome, splits
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench
 from privadv.training import fit_all
@@ -31,7 +31,7 @@ def run(
     with Workbench(context) as bench:
         (job,) = line_up(bench, config, row, clips, seed, warm, raw, only=reader)
         fitted = fit_all([job], context.workers, f"attack {row}: {reader}")
-        return outcome(context, config, row, job, fitted[reader], bench.open(clips, "test"))
+        return outcome(bench, config, row, job, fitted[reader], splits(bench, clips))
 
 
 if __name__ == "__main__":
