@@ -10,7 +10,7 @@ WORKSPACE := $(CURDIR)/.privadv
 
 include k8s/targets.mk
 
-.PHONY: help run smoke test test-full lint mlflow compile submit-pipeline lock clean clean-runs
+.PHONY: help run smoke test test-full test-ui lint mlflow compile submit-pipeline lock clean clean-runs
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do \
@@ -26,7 +26,10 @@ test: $(READY)  ## The tests
 	@$(BIN)/python -m pytest -q $(ARGS)
 
 test-full: $(READY)  ## The tests and the long checks
-	@$(BIN)/python -m pytest -m "not k8s" $(ARGS)
+	@$(BIN)/python -m pytest -m "not k8s and not ui" $(ARGS)
+
+test-ui: $(READY)  ## MLflow's pages after two small runs, in a real browser (chromium on PATH)
+	@$(BIN)/python -m pytest -m ui $(ARGS)
 
 lint: $(READY)  ## Style, types and the direction of imports
 	@$(BIN)/ruff check .
@@ -34,8 +37,7 @@ lint: $(READY)  ## Style, types and the direction of imports
 	@$(BIN)/lint-imports --no-cache
 
 mlflow: $(READY)  ## MLflow's pages over the runs of this machine; PORT=5000
-	@test -f "$(WORKSPACE)/mlflow.db" || { echo "no run yet: make run first"; exit 1; }
-	@echo "http://127.0.0.1:$(PORT)"
+	@PRIVADV_WORKSPACE="$(WORKSPACE)" MLFLOW_TRACKING_URI= $(BIN)/python -m privadv.tracking http://127.0.0.1:$(PORT)
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server \
 		--host 127.0.0.1 --port $(PORT) --workers 1 --backend-store-uri "sqlite:///$(WORKSPACE)/mlflow.db" \
 		--artifacts-destination "$(WORKSPACE)/mlflow-artifacts"

@@ -18,7 +18,8 @@ import websocket
 
 BINARIES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
-         "--no-first-run", "--hide-scrollbars", "--remote-debugging-port=0", "--remote-allow-origins=*")  # fmt: skip
+         "--no-first-run", "--hide-scrollbars", "--remote-debugging-port=0", "--remote-allow-origins=*",
+         "--disable-site-isolation-trials", "--disable-features=IsolateOrigins,site-per-process,IsolateSandboxedIframes")  # fmt: skip
 
 
 class Browser:
@@ -96,6 +97,14 @@ class Browser:
         }})()""")
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+
+    def frames(self) -> list[str]:
+        """What every frame of the page shows, in words."""
+        tree = self.call("Page.getFrameTree")["frameTree"].get("childFrames", [])
+        worlds = [self.call("Page.createIsolatedWorld", frameId=one["frame"]["id"]) for one in tree]
+        texts = [self.call("Runtime.evaluate", expression="document.body.innerText", returnByValue=True,
+                           contextId=world["executionContextId"]) for world in worlds]  # fmt: skip
+        return [text["result"].get("value") or "" for text in texts]
 
     def screenshot(self, path: Path) -> None:
         """The visible part of the page, as PNG."""

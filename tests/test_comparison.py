@@ -130,7 +130,7 @@ def test_only_a_dominated_filter_is_refused(kept: float, leaked: float, refused:
     champion, challenger = finished("champion", 0.90, 0.10), finished("new", kept, leaked)
     assert dominated(challenger.metrics, champion.metrics) == refused
     if refused:
-        with pytest.raises(PrivadvError, match="version 2 .* is dominated by the champion, version 1"):
+        with pytest.raises(PrivadvError, match=r"version 2 .* is dominated by the champion, version 1"):
             check(version(challenger, 2), version(champion, 1), False)
     else:
         check(version(challenger, 2), version(champion, 1), False)

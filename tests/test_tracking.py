@@ -16,14 +16,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow
+import numpy as np
 import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from privadv.data.feeds import to_float, to_uint8
 from privadv.errors import PrivadvError
+from privadv.models.checkpoint import FilterRef, save_weights
+from privadv.models.degradation import TransformNet
+from privadv.serving import open_folder
 from privadv.store import Store
-from privadv.tracking import Tracker, spool
+from privadv.tracking import DatasetInput, FilterModel, Tracker, spool
+from privadv.tracking.archive import Archive
 from privadv.tracking.delivery import Delivery, next_pause
 from privadv.tracking.leftovers import State, keep, keep_abandoned
 from privadv.tracking.mlflow_runs import MlflowRuns
@@ -374,6 +381,69 @@ def test_a_run_whose_record_was_never_written_or_is_stale_is_found_or_made_anew(
     assert MlflowRuns(uri, store).begin(header) == second
 
 
+def test_a_pipeline_s_data_and_filter_are_sent_once_and_the_newest_filter_is_the_candidate(
+        store: Store, workspace: Path, local: MlflowClient) -> None:
+    clips = DatasetInput(name="sbu", sha256="ab" * 32, source={"row": "raw"}, context="training", profile={"train": 3})
+    for number in (1, 2):
+        folder, filter_ = workspace / f"spooled-{number}", _filter(store)
+        _spool(folder, _pipeline(f"run-{number}"), {"params": {"game.gamma": "2"}}, {"tags": {"dataset": "sbu"}},
+               {"note": "| A_T |", "figure": "figures/plot.png"}, {"dataset": clips.model_dump(mode="json")},
+               {"end": "FINISHED", "time": 9}, {"model": filter_.model_dump(mode="json")})
+        for _ in range(2):
+            assert _delivery(folder, store, workspace).run_once()
+            assert "refused" not in (folder / "state.json").read_text() and State.of(folder).problem == ""
+            (folder / "state.json").unlink()
+    runs = _runs(local)
+    first, run = runs["run-1"], runs["run-2"]
+    assert (run.data.params, run.data.tags["dataset"], run.data.tags["kind"]) == ({"game.gamma": "2"}, "sbu", "pipeline")
+    assert run.data.tags["mlflow.note.content"] == (
+        f"| A_T |\n\n![figures/plot.png](get-artifact?path=figures%2Fplot.png&run_uuid={run.info.run_id})")
+    (read,) = run.inputs.dataset_inputs
+    assert (read.dataset.name, read.dataset.digest, read.tags[0].value) == ("sbu", "ab" * 18, "training")
+    assert [version.run_id for version in local.search_model_versions("name = 'privadv-sbu-8x8'")] == [
+        run.info.run_id, first.info.run_id]
+    (workspace / "spooled-1" / "state.json").unlink(missing_ok=True)
+    assert _delivery(workspace / "spooled-1", store, workspace).run_once()
+    newest = local.get_model_version_by_alias("privadv-sbu-8x8", "candidate")
+    assert (newest.run_id, newest.tags) == (run.info.run_id, {"digest.suite": "u"})
+
+
+def test_a_registered_filter_is_data_that_the_installed_package_rebuilds(
+        store: Store, workspace: Path, local: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, filter_ = workspace / "spooled", _filter(store)
+    _spool(folder, _pipeline("run-1"), {"model": filter_.model_dump(mode="json")})
+    assert _delivery(folder, store, workspace).run_once()
+    archive = Archive()
+    version = archive.version("privadv-sbu-8x8", "candidate")
+    assert version and archive.version("privadv-sbu-8x8", "champion") is None
+    data = archive.download(version, workspace / "downloaded")
+    assert {file.name for file in data.iterdir()} == {"filter.json", "filter.safetensors"}
+    assert not [file for file in data.parents[1].rglob("*") if file.suffix in (".py", ".pkl", ".pth", ".pt")]
+    clips = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8, 3), np.uint8)
+    expected = to_uint8(FilterRef.model_validate(filter_.manifest).open(store).eval()(to_float(clips)).detach())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace}/mlflow.db")
+    loaded = mlflow.pyfunc.load_model(str(data.parents[1]))
+    assert np.array_equal(loaded.predict(clips), expected)
+    assert loaded.input_example.shape == (2, 2, 8, 8, 3) and loaded.metadata.signature is not None
+    (data / "filter.safetensors").write_bytes(b"other")
+    with pytest.raises(PrivadvError, match="not the weights that filter.json names"):
+        open_folder(data)
+
+
+def test_the_prepared_page_is_kept_with_its_experiment(workspace: Path, local: MlflowClient) -> None:
+    experiment = local.create_experiment("privadv")
+    assert Archive().experiments() == ["privadv"]
+    page = Archive().share_view("privadv")
+    assert page == Archive().share_view("privadv") and f"/experiments/{experiment}/" in page
+    key = page.partition("viewStateShareKey=")[2]
+    state = json.loads(local.get_experiment(experiment).tags[f"mlflow.sharedViewState.{key}"])
+    assert "metrics.`A_B_max`" in state["selectedColumns"] and state["searchFilter"] == "tags.kind = 'pipeline'"
+    with pytest.raises(PrivadvError, match="no experiment 'other': one of privadv"):
+        Archive().runs("other")
+    with pytest.raises(PrivadvError, match="--filter .*does not take it"):
+        Archive().runs("privadv", "nonsense")
+
+
 # Small things.
 
 
@@ -443,6 +513,17 @@ def test_the_load_is_that_of_the_training_and_its_children(
 def _header(key: str, **values: Any) -> RunHeader:
     shared = {"role": "stage", "name": "a", "pipeline": "run-1", "experiment": "privadv", "started": 1}
     return RunHeader.parse({**shared, "key": key, **values}, "header")
+
+
+def _pipeline(name: str) -> RunHeader:
+    return _header(f"runs/{name}/children/a", name="a", pipeline=name).pipeline_header()
+
+
+def _filter(store: Store) -> FilterModel:
+    filter_ = TransformNet(width=2, blocks=0, kernel=3).build()
+    ref = FilterRef(spec=filter_.spec, weights=store.put(save_weights(filter_)))
+    return FilterModel(registered="privadv-sbu-8x8", manifest=ref.model_dump(mode="json"), weights=ref.weights,
+                       geometry=(3, 8, 8), tags={"digest.suite": "u"}, description="what it does")
 
 
 def _spool(folder: Path, header: RunHeader, *entries: dict[str, Any]) -> Path:

@@ -47,9 +47,10 @@ class Archive:
         if self._uri.startswith("sqlite:///") and not database.exists():
             raise PrivadvError(f"{database}: no run yet: make run first, or set MLFLOW_TRACKING_URI")
         os.environ.update({name: value for name, value in QUICK.items() if name not in os.environ})
-        from mlflow import MlflowClient
+        import mlflow
 
-        self._client = MlflowClient(self._uri)
+        mlflow.set_tracking_uri(self._uri)  # models:/ addresses are resolved there, whoever asks
+        self._client = mlflow.MlflowClient(self._uri)
 
     def runs(self, experiment: str, filter_: str = "") -> list[FinishedRun]:
         """Every finished pipeline run of an experiment, the oldest first; ``filter_`` is in MLflow's own words."""
@@ -91,7 +92,7 @@ class Archive:
             from mlflow.artifacts import download_artifacts
 
             uri = f"models:/{version.model}/{version.number}"
-            return Path(download_artifacts(uri, tracking_uri=self._uri, dst_path=str(folder)), "data")
+            return Path(download_artifacts(uri, tracking_uri=self._uri, dst_path=str(folder)), "data", "filter")
 
     def record(self, experiment: str, name: str, metrics: Mapping[str, float], tags: Mapping[str, str],
                files: Mapping[str, bytes]) -> str:
@@ -113,11 +114,16 @@ class Archive:
         with self._explained(experiment):
             return share(self._client, self._experiment(experiment))
 
+    def experiments(self) -> list[str]:
+        """Their names, without the one that MLflow makes itself."""
+        with self._explained("the experiments"):
+            return [one.name for one in self._client.search_experiments() if one.name != "Default"]
+
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            known = ", ".join(one.name for one in self._client.search_experiments() if one.name != "Default")
-            raise PrivadvError(f"MLflow has no experiment '{name}': one of {known or '(none yet)'}")
+            known = ", ".join(self.experiments()) or "(none yet)"
+            raise PrivadvError(f"MLflow has no experiment '{name}': one of {known}")
         return found.experiment_id
 
     def _pages(self, experiments: list[str], wanted: str) -> Iterator[Any]:

@@ -11,6 +11,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import mlflow
 import mlflow.pyfunc
 import numpy as np
 from mlflow import MlflowClient
@@ -35,6 +36,7 @@ def log_filter(client: MlflowClient, run_id: str, given: FilterModel, store: Sto
 
     What an earlier attempt has done is kept.
     """
+    mlflow.set_tracking_uri(client.tracking_uri)  # a database's registry asks there where a model lies
     logged = _logged(client, run_id) or _log(client, run_id, given, store)
     version = _version(client, given.registered, run_id) or _register(client, run_id, logged, given)
     newest = _alias(client, given.registered, CANDIDATE)
@@ -54,7 +56,7 @@ def _log(client: MlflowClient, run_id: str, given: FilterModel, store: Store) ->
     experiment = client.get_run(run_id).info.experiment_id
     made = client.create_logged_model(experiment, "filter", run_id, given.tags)
     with tempfile.TemporaryDirectory() as folder:
-        data, model = Path(folder, "data"), Path(folder, "model")
+        data, model = Path(folder, "filter"), Path(folder, "model")
         data.mkdir()
         (data / MANIFEST).write_text(json.dumps(given.manifest, indent=2))
         (data / WEIGHTS).write_bytes(store.get(given.weights))
