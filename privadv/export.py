@@ -1,0 +1,110 @@
+"""A trained filter as an ONNX graph for the edge: ``python -m privadv.export --onnx OUT --model PATH``.
+
+The graph is held against PyTorch before it is written, and timed on this machine afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from privadv.console import say
+from privadv.errors import PrivadvError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from privadv.models.checkpoint import ShippedFilter
+
+CALIBRATION_FRAMES = 128
+SIZES = ((112, 112), (120, 160), (224, 224), (480, 640))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0: exported; 2: refused or failed, in one line."""
+    wanted = _parser().parse_args(arguments)
+    try:
+        _run(wanted)
+    except PrivadvError as error:
+        print(f"privadv: export: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(wanted: argparse.Namespace) -> None:
+    from privadv.camera.graph import Graph, seal, to_half, to_int8, trace
+    from privadv.camera.measuring import accept, cost, milliseconds
+    from privadv.camera.opening import open_filter
+    from privadv.camera.step import Step
+
+    if not wanted.onnx.parent.is_dir():
+        raise PrivadvError(f"{wanted.onnx.parent}: is no folder: make it first")
+    if wanted.onnx.suffix != ".onnx":
+        raise PrivadvError(f"{wanted.onnx}: name a file that ends with .onnx")
+    if wanted.precision == "int8" and wanted.calibrate is None:
+        raise PrivadvError("int8 needs to see what the camera will see: add --calibrate VIDEO, such as a training video")
+    filter_, shipped = open_filter(wanted.model)
+    step = Step(filter_)
+    seen = list(_frames(wanted.calibrate, shipped)) if wanted.calibrate else []
+    # Every second frame is left for the comparison.
+    learnt, left = seen[::2], seen[1::2]
+    say(f"tracing {wanted.model}")
+    graph = trace(filter_)
+    if wanted.precision == "int8":
+        graph = to_int8(graph, step.needs, learnt)
+    elif wanted.precision == "fp16":
+        graph = to_half(graph)
+    sealed = seal(graph, shipped, wanted.precision)
+    say(accept(step, Graph(sealed, step.needs), wanted.precision, left))
+    _write(wanted.onnx, sealed)
+    say(f"exported: {wanted.onnx} ({len(sealed) / 1e6:.2f} MB, {wanted.precision}, {', '.join(step.needs.names)})")
+    timed = Graph(sealed, step.needs, wanted.threads)
+    say(f"\nonnxruntime on {wanted.threads} thread(s) of this machine:")
+    say(f"{'size':>9}  {'ms/frame':>9}  {'frames/s':>8}  {'GFLOP/frame':>11}  parameters")
+    for height, width in SIZES:
+        parameters, flops = cost(filter_, height, width)
+        ms = milliseconds(timed, height, width)
+        say(f"{f'{width}x{height}':>9}  {ms:9.1f}  {1000 / ms:8.1f}  {flops / 1e9:11.3f}  {parameters}")
+
+
+def _frames(where: str, shipped: ShippedFilter) -> Iterator[np.ndarray]:
+    """The first frames of a video or folder of images, at the size at which the filter was measured."""
+    from privadv.data.video.sources import FolderSource, Frame, Scale, VideoSource
+
+    measured = shipped.measured
+    scale = None if measured is None else Scale(measured.resize, measured.crop)
+    source = FolderSource(Path(where), scale) if Path(where).is_dir() else VideoSource(where, scale)
+    images = (one.image for one in source if isinstance(one, Frame))
+    for _, image in zip(range(2 * CALIBRATION_FRAMES), images, strict=False):
+        yield image
+
+
+def _write(path: Path, data: bytes) -> None:
+    """The file whole, or not at all."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        raise PrivadvError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="privadv export", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--onnx", required=True, type=Path, metavar="OUT", help="the .onnx file to write")
+    parser.add_argument("--model", required=True, help="a published folder, or models:/NAME@ALIAS")
+    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of the network; else fp32")
+    parser.add_argument("--calibrate", metavar="VIDEO", help="a video or a folder of images, for int8 and the comparison")
+    parser.add_argument("--threads", type=int, default=1, help="of the timing; else 1")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
