@@ -93,6 +93,15 @@ DEFAULTS = {
 """Extraction, rendering and the report on CPU nodes; whatever trains on a GPU."""
 
 
+class Spread(Section):
+    """A training stage over several ``nodes``, each with the GPUs of its placement, under a training ``runtime`` of Kubeflow
+    Trainer. The pipeline itself runs the stage on one node; components.trainjob makes the job.
+    """
+
+    nodes: int = pydantic.Field(default=2, ge=1)
+    runtime: str = "torch-distributed"
+
+
 class Cluster(Section):
     """The run's place on a cluster; a run on this machine ignores it.
 
@@ -100,7 +109,7 @@ class Cluster(Section):
     (``sha256:...``) or a whole reference. ``cpu_stages`` and ``gpu_stages`` hold what all stages of the kind have in common, ``stages`` what a
     single one has of its own: each sets only the values that it names. ``config_maps`` and ``secrets`` give pods their
     environment: for each object its keys, and the variables that they become. ``rows`` baselines, and ``readers`` of each
-    row under fan_out: attacker, run at the same time.
+    row under fan_out: attacker, run at the same time. ``train_jobs``: stages that are also made as TrainJobs.
     """
 
     registry: str = ""
@@ -124,6 +133,7 @@ class Cluster(Section):
     cpu_stages: Placement = Placement()
     gpu_stages: Placement = Placement()
     stages: dict[str, Placement] = {}
+    train_jobs: dict[str, Spread] = {}
 
     @pydantic.model_validator(mode="after")
     def _known(self) -> Self:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from privadv.algorithms.base import Batch, Players
 from privadv.algorithms.entropy import EntropyConfig
@@ -30,14 +31,13 @@ from privadv.models.checkpoint import Trained
 from privadv.models.clip import R2Plus1D
 from privadv.models.degradation import Release, TransformNet
 from privadv.models.frame import ResNet, Vgg
-from privadv.models.library import Torchvision
 from privadv.models.reader import ReaderSpec
 from privadv.models.tensorflow.mobilenet import TfMobileNet
 from privadv.parallel.gradients import shared
-from privadv.parallel.group import group, rank, require_equal, rows
+from privadv.parallel.group import gathered, group, rank, require_equal, rows
 from privadv.parallel.layers import joint
 from privadv.stages.train_adversarial import GameFeeds
-from privadv.store import Blob, Store
+from privadv.store import Store
 from privadv.training import FitConfig, FitJob, fit, predict
 from tests.test_train_adversarial import clip_set
 
@@ -51,7 +51,7 @@ GAMES = {
     "grl alternating": GRLConfig(rounds=2, steps=2, form="alternating"),
 }
 PLAIN = (Vgg(width=4), ResNet(width=4, norm="group", glimpse=2))
-NORMED = (ResNet(width=4), TfMobileNet(width=0.1), TfMobileNet(width=0.1, statistics="batch"))
+NORMED = (ResNet(width=4), TfMobileNet(width=0.1, statistics="batch"))
 
 
 def array(folder: Path, count: int, seed: int) -> ClipArray:
@@ -99,12 +99,19 @@ def game(folder: Path, name: str, networks: tuple[Any, ...]) -> dict[str, Tensor
 
 
 def fitted(folder: Path) -> dict[str, Tensor]:
-    """A fit with batch norm, dropout and stochastic depth, in single precision."""
+    """A fit with dropout, in single precision."""
     train, validation = array(folder, 24, 1), array(folder, 11, 2)
-    spec = ReaderSpec(network=Torchvision(name="efficientnet_b0", glimpse=1))
+    spec = ReaderSpec(network=R2Plus1D(width=4))
     config = FitConfig(steps=3, every=1, batch=8, patience=1, lr=1e-3)
     made = fit(FitJob("reader", "budget", spec, 3, config, 5, train.path, validation.path, test=validation.path))
     return {"losses": torch.tensor([value for _, value in made.curves["train_loss"]])}
+
+
+def depth(folder: Path) -> dict[str, Tensor]:
+    """Which of 8 clips torchvision's networks leave out."""
+    torch.manual_seed(4)
+    layer = joint(StochasticDepth(0.5, "row"))
+    return {"kept": torch.cat([gathered([layer(torch.ones(8, 1, 1, 1)[rows(8)])]) for _ in range(3)])}
 
 
 def logits(folder: Path) -> dict[str, Tensor]:
@@ -118,6 +125,7 @@ EXPERIMENTS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
     "batch norm": lambda folder: game(folder, "uniform", NORMED),
     "fit": fitted,
     "predict": logits,
+    "depth": depth,
 }
 
 
@@ -178,6 +186,12 @@ def test_two_ranks_fit_as_one_process_and_decide_alike(ranks: tuple[Path, list[d
     assert torch.equal(first["fit"]["losses"], second["fit"]["losses"])
 
 
+def test_two_ranks_leave_out_the_clips_that_one_process_would(ranks: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, both = ranks
+    expected = depth(folder)["kept"]
+    assert expected.unique().tolist() == [0.0, 2.0] and all(torch.equal(one["depth"]["kept"], expected) for one in both)
+
+
 def test_ranks_read_a_part_each_and_get_all_logits_in_order(ranks: tuple[Path, list[dict[str, Any]]]) -> None:
     folder, both = ranks
     for one in both:
@@ -207,8 +221,9 @@ def stage(store: Store, folder: Path, name: str, sabotage: str = "", **environme
     )
 
 
-def weights(store: Store, manifest: Path) -> dict[str, Tensor]:
-    return Trained.parse(manifest.read_text(), "manifest").degradation.open(store).state_dict()
+def curve(store: Store, manifest: Path) -> Tensor:
+    curves = json.loads(store.get(Trained.parse(manifest.read_text(), "manifest").curves))
+    return torch.tensor([value for _, value in curves["train_psnr"]])
 
 
 def test_a_stage_on_two_accelerators_leaves_what_it_leaves_on_one(store: Store, tmp_path: Path) -> None:
@@ -216,13 +231,11 @@ def test_a_stage_on_two_accelerators_leaves_what_it_leaves_on_one(store: Store, 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("pretrain_degradation: 4/4") == 1
     stage(store, tmp_path, "one", PRIVADV_ACCELERATORS="1")
-    two, one = (weights(store, tmp_path / f"{name}.json") for name in ("two", "one"))
-    for key, expected in one.items():
-        torch.testing.assert_close(two[key], expected, rtol=1e-3, atol=1e-5)
+    two, one = (curve(store, tmp_path / f"{name}.json") for name in ("two", "one"))
+    torch.testing.assert_close(two, one, rtol=1e-4, atol=0)
     runs = [key for key in store.keys("runs/two/") if "children" in key and "pretrain_degradation" in key]
     assert runs and len({key.rpartition("/")[2].split(".")[0] for key in runs}) == 1
     assert not [key for key in store.keys("checkpoints/") if "/steps/" in key]
-    assert Blob.model_fields.keys() and not list(tmp_path.glob("privadv-ranks-*"))
 
 
 def test_an_error_on_one_rank_ends_the_stage_with_its_line(store: Store, tmp_path: Path) -> None:
