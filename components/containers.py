@@ -19,14 +19,13 @@ from kfp.local import docker_task_handler
 
 from components.launcher import Child, Seam
 from components.processes import python_command
+from privadv.cluster import IMAGES
 from privadv.errors import PrivadvError
 
 # What a pod of the pipeline is given too; the rest of this machine's environment stays here.
 PASSED_ON = ("PRIVADV_RUN", "PRIVADV_S3_ENDPOINT", "PRIVADV_S3_BUCKET", "PRIVADV_S3_REGION", "PRIVADV_WORKERS",
              "PRIVADV_CACHE_BYTES", "PRIVADV_TRACKING_WAIT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
              "AWS_SESSION_TOKEN", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "OMP_NUM_THREADS")
-STAGE_IMAGES = {f"privadv/{stage}" for stage in (
-    "extract", "pretrain-degradation", "pretrain-models", "adversarial", "evaluate")}
 SHARED_MEMORY = "8g"
 LABEL = "privadv.image"
 LOST = DockerException, requests.RequestException
@@ -56,11 +55,11 @@ class Containers:
             raise PrivadvError(f"{images} is not there: build the images with `make images`") from None
         except (OSError, ValueError, AttributeError) as error:
             raise PrivadvError(f"{images} names no images ({error}): write it with `make images`") from None
-        if missing := STAGE_IMAGES - references.keys():
-            raise PrivadvError(f"{images} names no image for {', '.join(sorted(missing))}: `make images`")
+        if missing := [image for image in IMAGES if f"privadv/{image}" not in references]:
+            raise PrivadvError(f"{images} names no image for {', '.join(missing)}: write it with `make images`")
         with _engine() as engine:
-            for image in sorted(STAGE_IMAGES):
-                _require(engine, references[image])
+            for image in IMAGES:
+                _require(engine, references[f"privadv/{image}"])
         return cls(references, folders)
 
     def runner(self, root: Path) -> kfp.local.DockerRunner:

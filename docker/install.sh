@@ -1,21 +1,20 @@
 #!/bin/sh
-# Installs one lock into /opt/venv, from wheels only: an image needs no compiler. Usage: install.sh LOCK [cpu]
+# Installs one lock from wheels alone, so that an image needs no compiler: torch.lock into /opt/torch, another one
+# into /opt/venv. Usage: install.sh LOCK [cpu]
 set -eu
 cd /locks
 
 lock="$1.lock"
 if [ "${2:-cuda}" = cpu ]; then
-    grep -v -E '^(cuda-|nvidia-|triton==)' "$lock" > cpu.lock
-    lock=cpu.lock
+    grep -v -E '^(cuda-|nvidia-)' "$lock" > /tmp/cpu.lock
+    lock=/tmp/cpu.lock
 fi
-# The locks are complete; kfp asks for far more than its executor imports.
-python3 -m pip --python /opt/venv/bin/python3 install --no-cache-dir --no-deps --only-binary :all: -r "$lock"
-[ "$1" = mlflow ] ||
-    python3 -m pip --python /opt/venv/bin/python3 install --no-cache-dir --no-deps --only-binary :all: -r kfp.lock
-
 case "$1" in
-    extract) check='import av, kfp.dsl.executor_main, minio, mlflow' ;;
-    train) check='import av, kfp.dsl.executor_main, matplotlib, minio, mlflow, torch, torchvision' ;;
-    mlflow) check='import boto3, mlflow, psycopg2' ;;
+    torch) into='install --target /opt/torch' ;;
+    *) into='--python /opt/venv/bin/python3 install' ;;
 esac
-_KFP_RUNTIME=true /opt/venv/bin/python3 -c "$check"
+# The locks are complete; and kfp asks for far more than its executor imports.
+python3 -m pip $into --no-cache-dir --no-deps --only-binary :all: -r "$lock"
+if [ -f kfp.lock ]; then
+    python3 -m pip $into --no-cache-dir --no-deps --only-binary :all: -r kfp.lock
+fi

@@ -9,6 +9,8 @@ BUILDER ?=
 PIP_CONFIG ?=
 CA_BUNDLE ?=
 BUILD_ARGS ?=
+# What has a layer of its own. triton has none: it compiles what it runs, and no image has a compiler.
+TORCH := torch==|torchvision==|nvidia-|cuda-
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 RENDERED := build/k8s
@@ -39,8 +41,10 @@ docker-locks: $(READY)  ## Renew the locks of the images from requirements.lock
 	@grep '^kfp==' requirements.lock > docker/kfp.lock
 	@for lock in extract train mlflow; do \
 		case $$lock in mlflow) tested=build/mlflow.txt ;; *) tested=requirements.lock ;; esac; \
-		$(BIN)/uv pip compile docker/$$lock.in -c $$tested --no-emit-package triton --universal --python-version 3.11 --no-header \
+		$(BIN)/uv pip compile docker/$$lock.in -c $$tested --universal --python-version 3.11 --no-header \
 			--no-annotate --no-emit-index-url --no-emit-find-links -q -o docker/$$lock.lock || exit 1; done
+	@grep -E '^($(TORCH))' docker/train.lock > docker/torch.lock
+	@grep -v -E '^($(TORCH)|triton)' docker/train.lock > build/train.lock && mv build/train.lock docker/train.lock
 
 manifests: $(RENDERED)/kustomization.yaml  ## What deploy would apply; OVERLAY=dev|gpu|seaweedfs REGISTRY=... MINIO_IMAGE=...
 	@kubectl kustomize $(RENDERED)

@@ -1,0 +1,129 @@
+"""`pipeline.py run --runner docker` short of an engine: what it asks of one, and what it says without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker.errors import APIError
+from kfp.local import docker_task_handler
+
+from components.containers import Containers
+from components.launcher import Child
+from privadv.errors import PrivadvError
+
+PROJECT = Path(__file__).resolve().parent.parent
+IMAGES = {f"privadv/{name}": f"localhost/privadv/{name}:v1"
+          for name in ("extract", "pretrain-degradation", "pretrain-models", "adversarial", "evaluate")}
+COMMAND = ["sh", "-ec", "_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main", "python3 as an argument"]
+
+
+class Container:
+    """One that has said something and ended."""
+
+    def __init__(self, log: list[bytes], code: int) -> None:
+        self._log, self._code, self.removed = log, code, False
+
+    def logs(self, **_: Any) -> Iterator[bytes]:
+        return iter(self._log)
+
+    def wait(self) -> dict[str, int]:
+        return {"StatusCode": self._code}
+
+    def remove(self, **_: Any) -> None:
+        self.removed = True
+
+
+class Engine:
+    """A client whose containers have all ended."""
+
+    def __init__(self, log: list[bytes], code: int) -> None:
+        self.containers, self.made, self.calls = self, Container(log, code), []
+
+    def run(self, image: str, command: list[str], **options: Any) -> Container:
+        self.calls.append((image, command, options))
+        return self.made
+
+
+def play(engine: Any) -> tuple[int, list[str]]:
+    """The exit code and the lines of a stage that ``engine`` runs."""
+    said: list[str] = []
+
+    def played(child: Child) -> int:
+        code = child.wait()
+        said.extend(child.lines())
+        child.close()
+        return code
+
+    owner, name, run = Containers(IMAGES, []).seam(played, "scratch")
+    assert getattr(owner, name) and owner is docker_task_handler
+    return run(engine, image="privadv/extract", command=COMMAND, volumes={}, read_only=True), said
+
+
+@pytest.mark.parametrize(("code", "told"), [(0, 0), (2, 2), (137, -signal.SIGKILL), (139, -signal.SIGSEGV)])
+def test_a_stage_s_exit_code_is_its_container_s(code: int, told: int) -> None:
+    engine = Engine([], code)
+    assert play(engine)[0] == told
+    ((image, command, options),) = engine.calls
+    assert image == "localhost/privadv/extract:v1" and engine.made.removed
+    assert command[2] == "exec env _KFP_RUNTIME=true python3 -m kfp.dsl.executor_main" and command[3] == COMMAND[3]
+    # The engine must not take the exit code away with the container.
+    assert "auto_remove" not in options and options["detach"] and options["read_only"]
+
+
+def test_its_log_is_whole_lines_however_it_comes() -> None:
+    log = [b"one\ntw", b"o\nz\xc3", b"\xbcrich\n\xff", b"end"]
+    assert play(Engine(log, 0))[1] == ["one\n", "two\n", "zürich\n", "\N{REPLACEMENT CHARACTER}end\n"]
+
+
+def test_an_engine_that_fails_is_named() -> None:
+    class Failing:
+        @property
+        def containers(self) -> Any:
+            raise APIError("no space left on device")
+
+    with pytest.raises(PrivadvError, match=r"the container engine failed .*no space left"):
+        play(Failing())
+
+
+def test_containers_get_the_network_and_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "key")
+    monkeypatch.setenv("PRIVADV_WORKSPACE", "/home/somebody")
+    monkeypatch.setenv("SOMETHING_PRIVATE", "secret")
+    given = Containers(IMAGES, [Path("/videos")]).runner(tmp_path).container_run_args
+    assert given["read_only"] and given["cap_drop"] == ["ALL"] and given["security_opt"] == ["no-new-privileges"]
+    assert given["environment"]["AWS_SECRET_ACCESS_KEY"] == "key"
+    assert not {"PRIVADV_WORKSPACE", "SOMETHING_PRIVATE"} & given["environment"].keys()
+    temporary, videos = given["mounts"]
+    assert temporary["Target"] == "/tmp" and temporary["Type"] == "volume"
+    assert videos["Target"] == "/videos" and videos["ReadOnly"]
+    assert given["user"] == (f"{os.getuid()}:{os.getgid()}" if os.getuid() else None)
+
+
+def refused(*arguments: str, **environment: str) -> str:
+    """What a run says that cannot begin."""
+    command = [sys.executable, "pipeline.py", "run", "--runner", "docker", "--config", "configs/smoke.yaml"]
+    done = subprocess.run([*command, *arguments], cwd=PROJECT, text=True, capture_output=True, timeout=120,
+                          env={**os.environ, **environment})
+    assert done.returncode == 1 and done.stdout == "" and len(done.stderr.splitlines()) == 1
+    return done.stderr
+
+
+def test_a_run_that_cannot_begin_says_why(tmp_path: Path) -> None:
+    images, nobody = tmp_path / "images.json", f"unix://{tmp_path}/none.sock"
+    assert "is not there: build the images with `make images`" in refused("--images", str(images))
+    images.write_text("[]")
+    assert "names no images" in refused("--images", str(images))
+    images.write_text(json.dumps({"privadv/extract": "privadv/extract:v1"}))
+    assert "names no image for pretrain-degradation" in refused("--images", str(images))
+    images.write_text(json.dumps(IMAGES))
+    assert "no container engine answers at unix://" in refused("--images", str(images), DOCKER_HOST=nobody)
+    elsewhere = ("--set", "extract_frames.dataset=sbu", "--set", "extract_frames.root=videos")
+    assert "containers need the absolute path of a folder" in refused(*elsewhere, "--images", str(images))
