@@ -116,7 +116,6 @@ def test_leakage_of_attributes_is_the_highest_cmap_of_every_resample() -> None:
     found = Estimate.of(draws)
     assert found.low < found.value < found.high
     clips = bootstrap._private._takes[7][bootstrap._private._take_of]
-    assert sorted(set(np.repeat(np.arange(20), 3)[clips > 0])) == np.flatnonzero(bootstrap._private._takes[7]).tolist()
     again = [np.nanmean(average_precision(each, labels, clips[None])) for each in (first, second)]
     assert draws[7] == pytest.approx(max(again))
     assert bootstrap.target([one])[0] == 0.5
