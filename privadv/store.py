@@ -65,9 +65,9 @@ class Store:
         self._client_of: tuple[int, minio.Minio] | None = None
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Store:
+    def from_environment(cls, environ: Mapping[str, str] | None = None, bucket: str = "") -> Store:
         """The store that PRIVADV_S3_ENDPOINT, PRIVADV_S3_BUCKET, PRIVADV_S3_REGION, AWS_ACCESS_KEY_ID and
-        AWS_SECRET_ACCESS_KEY name; the bucket is created when missing.
+        AWS_SECRET_ACCESS_KEY name; the bucket is created when missing. Another ``bucket`` must exist.
 
         Raises:
             PrivadvError: a variable is unset or malformed, the server is unreachable, or it refuses.
@@ -79,10 +79,11 @@ class Store:
                 raise PrivadvError(f"{name} is not set: set it, or start through `pipeline.py run`, "
                                    "which brings its own S3 server")
         endpoint, access, secret = (environ[name] for name in required)
-        store = cls(endpoint.rstrip("/"), environ.get("PRIVADV_S3_BUCKET") or "privadv", (access, secret),
+        store = cls(endpoint.rstrip("/"), bucket or environ.get("PRIVADV_S3_BUCKET") or "privadv", (access, secret),
                     environ.get("PRIVADV_S3_REGION") or "us-east-1",
                     _cache_bytes(environ.get("PRIVADV_CACHE_BYTES")))
-        store._ensure_bucket()
+        if not bucket:  # one that a user misspelt is not to be made
+            store._ensure_bucket()
         return store
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -142,9 +143,18 @@ class Store:
 
     def read(self, key: str) -> bytes | None:
         """A small document, None when its key does not exist."""
+        return self._read(_plain(key))
+
+    def read_foreign(self, key: str) -> bytes | None:
+        """As :meth:`read`, of an object that others named: any key but one that leads elsewhere."""
+        if not {"", ".", ".."}.isdisjoint(key.split("/")):
+            raise PrivadvError(f"object key {key[:200]!r} leads out of its folder: rename the object")
+        return self._read(key)
+
+    def _read(self, key: str) -> bytes | None:
         with self._explained(f"read {key}"):
             try:
-                response = self._client.get_object(self.bucket, _plain(key))
+                response = self._client.get_object(self.bucket, key)
             except minio.error.S3Error as error:
                 if error.code == "NoSuchKey":
                     return None
@@ -156,6 +166,24 @@ class Store:
         """Store a small document, over what was there."""
         with self._explained(f"write {key}"):
             self._client.put_object(self.bucket, _plain(key), io.BytesIO(data), len(data))
+
+    def upload(self, path: Path, key: str) -> bool:
+        """A user's file under a key of any characters; False where the object has its bytes already.
+
+        Its sha256 goes with it as metadata: an object that came another way is written again.
+        """
+        blob = _identify(path)
+        with self._explained(f"upload {key}"):
+            try:
+                stored = self._client.stat_object(self.bucket, key)
+                if stored.size == blob.bytes and (stored.metadata or {}).get("x-amz-meta-sha256") == blob.sha256:
+                    return False
+            except minio.error.S3Error as error:
+                if error.code != "NoSuchKey":
+                    raise
+            self._client.fput_object(self.bucket, key, str(path), metadata={"sha256": blob.sha256},
+                                     part_size=PART_BYTES)
+            return True
 
     def keys(self, prefix: str) -> list[str]:
         """All keys that start with ``prefix``, sorted."""

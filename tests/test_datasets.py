@@ -19,6 +19,7 @@ from PIL import Image
 
 from privadv.checkpoints import Checkpoints
 from privadv.config import load_yaml
+from privadv.data import synthetic_attributes
 from privadv.data.manifest import ClipSet
 from privadv.data.shards import read_shard
 from privadv.data.ucf101 import CLASSES
@@ -324,6 +325,27 @@ def test_annotated_videos_in_training_are_refused(
         extract_frames.run(configuration(selection).extract_frames, context)
 
 
+@pytest.mark.usefixtures("here")
+def test_synthetic_stand_ins_are_made_where_no_root_is_given(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+                                                            ) -> None:
+    """One folder for all three; and a set that was generated elsewhere is known by its files."""
+    monkeypatch.setenv("PRIVADV_WORKSPACE", str(tmp_path))
+    monkeypatch.setattr(synthetic_attributes, "PLAYED_AS", {"approach": "walk"})
+    made = {"photos": [3, 1, 2], "train_videos": 3, "annotated_videos": 1, "width": 48, "height": 36}
+    selection = {"dataset": "synthetic_hmdb51", "attributes": made, "private": {
+        "dataset": "synthetic_vispr", "test": {"dataset": "synthetic_pa_hmdb51", "clips": 4}}}
+    context = StageContext(store, cast(Any, Silent()), cast(Any, SimpleNamespace()), 1)
+    clips = extract_frames.run(configuration(selection).extract_frames, context)
+    assert clips.synthetic and clips.privacy.synthetic and clips.privacy.count("train") == 3
+    assert clips.metrics["private_clips_test"] == clips.privacy.count("test")
+    (folder,) = (tmp_path / "videos").iterdir()
+    roots = {"hmdb51": str(folder / "hmdb51"), "hmdb51_pa": str(folder / "hmdb51"), "vispr": str(folder / "vispr")}
+    named = selections(roots | {"sbu": "", "ucf101": ""})["pa_hmdb51"]
+    named["private"]["test"] = {"dataset": "pa_hmdb51", "root": roots["hmdb51"], "clips": 4}
+    again = extract_frames.run(configuration(named).extract_frames, context)
+    assert again.synthetic and again.splits == clips.splits and again.privacy.splits == clips.privacy.splits
+
+
 @pytest.mark.parametrize(("selection", "said"), [
     ({"dataset": "ucf101", "root": "x"}, "'ucf101' labels no privacy task: add private"),
     ({"dataset": "vispr", "root": "x"}, "'vispr' labels no target task: name it under private"),
@@ -342,7 +364,7 @@ def test_datasets_that_do_not_go_together(selection: dict[str, Any], said: str) 
 
 @pytest.mark.parametrize(("change", "said"), [
     ({"rows": ["raw", "filter", "gray", "framediff"]}, r"rows \['framediff'\] live on what moves"),
-    ({"pretrain_degradation": {"network": {"motion": True}}}, "network.motion live on what moves"),
+    ({"pretrain_degradation": {"network": {"kind": "transform", "motion": True}}}, "network.motion live on what moves"),
 ])
 def test_what_lives_on_motion_is_not_judged_on_photographs(change: dict[str, Any], said: str) -> None:
     photos = {"dataset": "vispr", "root": "x"}

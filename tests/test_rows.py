@@ -96,3 +96,17 @@ def test_a_buried_pattern_comes_out_in_the_mean_of_many_draws() -> None:
     mean = torch.stack([shown("buried:16", flat, seed) for seed in range(60)]).mean((0, 3))[:, 0]
     pattern = shown("planted:spatial", flat)[:, 0, 0] - 0.5
     assert ((mean - 0.5).sign() == pattern.sign()).float().mean() > 0.99
+
+
+def test_a_single_frame_has_no_difference() -> None:
+    still = CLIPS[:, :, :1]
+    assert torch.equal(shown("framediff", still), torch.full_like(still, 0.5))
+
+
+def test_attributes_are_planted_as_one_code_a_combination() -> None:
+    """The first six of seven attributes: clips that differ in the last alone look alike."""
+    labels = torch.tensor([[0, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, 1, 1]])
+    flat = torch.full((4, 3, 6, 24, 20), 0.5)
+    out = parse("planted:spatial")(flat, labels, torch.Generator())
+    assert torch.equal(out[2], out[3]) and not torch.equal(out[0], out[1]) and not torch.equal(out[1], out[2])
+    assert torch.equal(out[1], parse("planted:spatial")(flat, torch.tensor([0, 1, 2, 3]), torch.Generator())[1])

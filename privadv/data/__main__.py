@@ -1,4 +1,4 @@
-"""``python -m privadv.data verify NAME ROOT``, ``statistics ROOT OUT``, ``generate OUT``."""
+"""``python -m privadv.data verify NAME ROOT``, ``upload ROOT URL``, ``statistics ROOT OUT``, ``generate OUT``."""
 
 from __future__ import annotations
 
@@ -30,6 +30,13 @@ def _verify(wanted: argparse.Namespace) -> int:
     return 0 if found.sound else 1
 
 
+def _upload(wanted: argparse.Namespace) -> int:
+    from privadv.data.upload import upload
+
+    say(upload(wanted.root, wanted.url, wanted.workers))
+    return 0
+
+
 def _statistics(wanted: argparse.Namespace) -> int:
     from privadv.data.statistics import draw
 
@@ -58,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--listing-only", action="store_true", help="open no video and no image")
     verify.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that open files")
     verify.set_defaults(run=_verify)
+    upload = commands.add_parser("upload", help="a folder of videos into a bucket; what is there already stays")
+    upload.add_argument("root", help="a folder")
+    upload.add_argument("url", help="s3://bucket/prefix on the server that PRIVADV_S3_ENDPOINT names")
+    upload.add_argument("--workers", type=int, default=8, help="files on their way at once")
+    upload.set_defaults(run=_upload)
     statistics = commands.add_parser("statistics", help="tables and figures of the PA-HMDB51 annotations")
     statistics.add_argument("root", help="a folder or s3://bucket/prefix with the annotation files")
     statistics.add_argument("out", type=Path)

@@ -68,7 +68,7 @@ class Bucket:
             yield [self._download(name, Path(folder, Path(name).name)) for name in names]
 
     def _download(self, name: str, path: Path) -> Path:
-        data = _store(self.bucket).read(self.prefix + name)
+        data = _store(self.bucket).read_foreign(self.prefix + name)
         if data is None:
             raise PrivadvError(f"s3://{self.bucket}/{self.prefix}{name} has gone meanwhile: run again")
         path.write_bytes(data)
@@ -96,9 +96,7 @@ def open_root(root: str) -> Root:
 
 @cache
 def _store(bucket: str) -> Store:
-    # Not through PRIVADV_S3_BUCKET: that would create the bucket that a user misspelt.
-    main = Store.from_environment()
-    return Store(main.endpoint, bucket, main._credentials, main.region)
+    return Store.from_environment(bucket=bucket)
 
 
 def _text(name: str) -> str:

@@ -50,12 +50,13 @@ def run(
             "render: the row 'filter' needs the game that trained it: give the manifest of train_adversarial"
         )
     torch.set_num_threads(context.workers)
-    if clips.private is None:
-        return _rendered(config, row, clips, seed, context, game, ("target", "budget"))
-    rendered = _rendered(config, row, clips, seed, context, game, ("target",))
-    private = _rendered(config, row, clips.private, seed + len(SPLITS), context, game, ("budget",))
-    leaked = {name: value for name, value in private.metrics.items() if name == "A_B_game"}
-    return rendered.model_copy(update={"private": private, "metrics": rendered.metrics | leaked})
+    rendered = _rendered(config, row, clips, seed, context, game, ("target",) if clips.private else ("target", "budget"))
+    if clips.private is not None:
+        private = _rendered(config, row, clips.private, seed + len(SPLITS), context, game, ("budget",))
+        leaked = {name: value for name, value in private.metrics.items() if name == "A_B_game"}
+        rendered = rendered.model_copy(update={"private": private, "metrics": rendered.metrics | leaked})
+    context.tracker.metrics({name: value for name, value in rendered.metrics.items() if name != "seconds"})
+    return rendered
 
 
 def _rendered(
@@ -82,7 +83,6 @@ def _rendered(
                 if row == "filter" and game is not None:
                     metrics |= _game_scores(game, rendered, context, labelled) | _pace(game, array, context)
     seconds = time.monotonic() - start
-    context.tracker.metrics(metrics)
     lineage = {"raw": clips.digest(), **({"game": game.digest()} if game else {})}
     return clips.model_copy(
         update={
@@ -132,8 +132,9 @@ def _distance(raw: ClipArray, rendered: ClipArray) -> dict[str, float]:
 
 
 def _frame_step(raw: ClipArray) -> float:
-    """How far apart in their video two frames of a clip typically lie."""
-    return float(np.median(np.concatenate([np.diff(clip.indices) for clip in raw.iterate()] or [[1]])))
+    """How far apart in their video two frames of a clip typically lie; 1 where a clip is one frame."""
+    steps = np.concatenate([np.diff(clip.indices) for clip in raw.iterate()])
+    return float(np.median(steps)) if len(steps) else 1.0
 
 
 def _game_scores(
