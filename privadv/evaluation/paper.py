@@ -66,8 +66,10 @@ class Paper(Section):
         }
 
 
-def published(attackers: Iterable[AttackerSpec], shelf: Shelf, classes: int, seed: int) -> dict[str, bytes]:
-    """What attackers that start from ImageNet start from, by attacker.
+def published(
+    attackers: Iterable[AttackerSpec], shelf: Shelf, classes: int, seed: int, only: str | None = None
+) -> dict[str, bytes]:
+    """What attackers that start from ImageNet start from, by attacker; empty bytes for all others than ``only``.
 
     Raises:
         PrivadvError: the store lacks weights; all that are missing are named.
@@ -80,5 +82,7 @@ def published(attackers: Iterable[AttackerSpec], shelf: Shelf, classes: int, see
             f"attack: no ImageNet weights of {', '.join(missing)} in the store: add them with `python -m privadv.weights "
             f"add FILE --name {IMAGENET}`, or go without: attack.paper.imagenet: scratch"
         )
-    return {one.name: begin(shelf, IMAGENET, one.reader, classes, seed + n) for n, one in enumerate(starting, 1)}
+    return {
+        one.name: begin(shelf, IMAGENET, one.reader, classes, seed) if only in (None, one.name) else b"" for one in starting
+    }
 

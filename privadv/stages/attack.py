@@ -75,7 +75,7 @@ def line_up(
     # One reader needs no other's weights, but all must be there.
     needed = known if only is None else {only, f"{only.rpartition('/')[0]}/scratch"}
     weights = {name: store.get(ref.weights) if name in needed else b"" for name, ref in known.items()}
-    weights |= published(config.attackers, Shelf(store), classes[1], seed)
+    weights |= published(config.attackers, Shelf(store), classes[1], seed, only)
     reached = warm.attackers if warm else None
     todo = jobs(config, row, splits(bench, clips), originals, classes, weights, reached, seed)
     chosen = [job for job in todo if only in (None, job.name)]
