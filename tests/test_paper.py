@@ -13,7 +13,7 @@ from privadv.data.manifest import Clip, Geometry
 from privadv.errors import PrivadvError
 from privadv.evaluation.two_fold import AttackerSpec, Suite, jobs, result
 from privadv.models.clip import R2Plus1D
-from privadv.models.frame import MobileNet
+from privadv.models.frame import ResNet
 from privadv.models.reader import ReaderSpec
 from privadv.models.tensorflow.mobilenet import TfMobileNet
 from privadv.training import FitConfig, FitJob, Fitted, fit
@@ -82,26 +82,29 @@ def test_published_weights_go_with_no_curriculum_and_own_training(tmp_path: Path
     own = FitConfig(steps=3, schedule="constant")
     starts = ("imagenet", "scratch", "warm")
     widths = {"imagenet": 0.25, "scratch": 0.5, "warm": 0.75}
+    readers = {start: ReaderSpec(network=TfMobileNet(width=widths[start])) for start in starts}
     attackers = [
-        AttackerSpec(reader=ReaderSpec(network=TfMobileNet(width=widths[start])), start=start, fit=own if start != "warm" else None)
-        for start in starts
-    ] + [AttackerSpec(reader=ReaderSpec(network=MobileNet()))]
+        AttackerSpec(reader=readers[start], start=start, fit=own if start != "warm" else None) for start in starts
+    ] + [AttackerSpec(reader=ReaderSpec(network=ResNet()))]
     ours = suite(attackers=[attacker.model_dump(mode="json") for attacker in attackers], fit={"steps": 9})
     warm = {"target": b"t", "mobilenet_v1_0.25/plain/imagenet": b"i", "mobilenet_v1_0.75/plain/scratch": b"w"}
     clips = arrays(tmp_path)
-    made = jobs(ours, "filter", clips, clips, (2, 2), {**warm, "mobilenet/plain/scratch": b"m"}, (), 0)
+    made = jobs(ours, "filter", clips, clips, (2, 2), {**warm, "resnet/plain/scratch": b"m"}, (), 0)
     facts = {job.name: (job.weights, job.ease_from is not None, job.config.steps) for job in made if isinstance(job, FitJob)}
     assert facts == {
         "target": (b"t", True, 9),
         "mobilenet_v1_0.25/plain/imagenet": (b"i", False, 3),
         "mobilenet_v1_0.5/plain/scratch": (None, False, 3),
         "mobilenet_v1_0.75/plain/warm": (b"w", True, 9),
-        "mobilenet/plain/warm": (b"m", True, 9),
+        "resnet/plain/warm": (b"m", True, 9),
     }
     raw = jobs(ours, "raw", clips, None, (2, 2), {"mobilenet_v1_0.25/plain/imagenet": b"i"}, None, 0)
     assert {job.name: job.weights for job in raw if isinstance(job, FitJob) and job.weights} == {
         "mobilenet_v1_0.25/plain/imagenet": b"i"
     }
+    begun = suite(attackers=[attacker.model_dump(mode="json") for attacker in attackers], target_init="sports1m")
+    first = jobs(begun, "raw", clips, None, (2, 2), {"target": b"s", "mobilenet_v1_0.25/plain/imagenet": b"i"}, None, 0)[0]
+    assert isinstance(first, FitJob) and first.weights == b"s" and first.ease_from is None
     fitted = Fitted("x", b"", 3, 1.0, 0.5, 0.1, 0.5, predictions=[[0.0, 1.0], [0.0, 1.0]])
     assert result(raw[1], fitted, clips["budget"]["test"], ours).start == "imagenet"
 

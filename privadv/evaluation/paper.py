@@ -59,8 +59,10 @@ class Paper(Section):
         scratch = self.imagenet == "scratch" or network.get("width") in self.scratch
         training = {"batch": self.batch, "lr": self.lr, "weight_decay": 0.0, "schedule": "constant", "ease": 0.0}
         steps = self.scratch_steps if scratch else self.steps
+        # slim's decays are meant for far more updates: the averages would not have arrived when the clips are read.
+        facts = {**network, "reads": self.reads, "decay": 0.9}
         return {
-            "reader": {"network": {**network, "reads": self.reads}, "input": "plain"},
+            "reader": {"network": facts, "input": "plain"},
             "start": "scratch" if scratch else IMAGENET,
             "fit": {**training, "steps": steps, "every": min(self.every, steps)},
         }
