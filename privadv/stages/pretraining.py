@@ -66,8 +66,10 @@ def pretrain(
             else bench.filtered(bench.open(clips, split), filter_, seed + number)
             for number, split in enumerate(("train", "val"))
         )
+        specs = readers
         if settings.start_from:
             refs = {role: imported_reader(store, settings.start_from, role, spec, classes) for role, spec in readers.items()}
+            specs = {role: ref.spec for role, ref in refs.items()}
             done = {role: _measured(role, ref.open(store), player, train, validation) for role, ref in refs.items()}
         else:
             jobs = [
@@ -84,7 +86,7 @@ def pretrain(
         seed=seed,
         metrics={**metrics, "val_accuracy": max(metrics.values())},
         models={
-            role: put_reader(store, spec, classes, done[role].weights) for role, spec in readers.items()
+            role: put_reader(store, specs[role], classes, one.weights) for role, one in done.items()
         },
         curves=put_curves(
             store,
