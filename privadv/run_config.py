@@ -75,13 +75,25 @@ class RunConfig(Section):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _boxes_are_there(self) -> Self:
+        masking, rows = self.render.masking, [row for row in self.rows if row.startswith("mask:")]
+        if rows and masking is None:
+            raise ValueError(f"rows {rows} need boxes: set render.masking")
+        if masking and masking.boxes and masking.resize != self.extract_frames.resize:
+            raise ValueError("render.masking.resize must be that of extract_frames: boxes are placed by it")
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _clips_fit(self) -> Self:
-        clips = self.extract_frames
-        readers = (self.pretrain_target.reader, *self.pretrain_budget.readers, self.attack.target)
-        for reader in (*readers, *(attacker.reader for attacker in self.attack.attackers)):
-            size = getattr(reader.network, "size", None)
-            if size and size != (clips.frames, *clips.crop):
-                raise ValueError(f"a {reader.family} of size {list(size)} cannot read clips of {[clips.frames, *clips.crop]}")
+        clips, private = self.extract_frames, self.extract_frames.private or self.extract_frames
+        attackers = (attacker.reader for attacker in self.attack.attackers)
+        read = [(clips.frames, reader) for reader in (self.pretrain_target.reader, self.attack.target)]
+        read += [(private.frames, reader) for reader in (*self.pretrain_budget.readers, *attackers)]
+        for frames, reader in read:
+            shape = (frames, *clips.crop)
+            size = getattr(reader.network, "size", shape)
+            if size != shape:
+                raise ValueError(f"a {reader.family} of size {list(size)} cannot read clips of {list(shape)}")
         return self
 
     @pydantic.model_validator(mode="after")

@@ -92,7 +92,8 @@ def test_a_name_is_a_plain_one(name: str, shelf: Shelf) -> None:
 
 
 def test_what_is_not_there_names_the_command_that_adds_it(shelf: Shelf) -> None:
-    with pytest.raises(PrivadvError, match=r"no weights named 'imagenet/resnet_v1_50'.*privadv\.weights add FILE --name imagenet"):
+    said = r"no weights named 'imagenet/resnet_v1_50'.*privadv\.weights add FILE --name imagenet"
+    with pytest.raises(PrivadvError, match=said):
         shelf.find("imagenet", "resnet_v1_50")
 
 
@@ -148,11 +149,13 @@ def test_stages_that_start_from_weights_publish_them_untouched(shelf: Shelf, tmp
 
 def test_another_network_other_classes_or_no_role_are_one_line(shelf: Shelf, tmp_path: Path) -> None:
     weights.add(shelf, an_import(tmp_path / "game"), "game")
-    signed = ReaderSpec(network=BUDGET.network.model_copy(update={"reads": "signed"}))
-    with pytest.raises(PrivadvError, match=r"network\.reads is signed in the configuration and unit in the weights"):
-        shelf.imported("game", ["budget_0"], signed, 3)
+    wider = ReaderSpec(network=TfMobileNet(width=0.5))
+    with pytest.raises(PrivadvError, match=r"network\.width is 0.5 in the configuration and 0.25 in the weights"):
+        shelf.imported("game", ["budget_0"], wider, 3)
+    own, _ = shelf.imported("game", ["budget_0"], ReaderSpec(network=TfMobileNet(width=0.25, glimpse=2)), 3)
+    assert own == ReaderSpec(network=TfMobileNet(width=0.25, glimpse=2, decay=0.999, statistics="batch", reads="unit"))
     dropping = ReaderSpec(network=TARGET.network.model_copy(update={"dropout": 0.5}))
-    assert shelf.imported("game", ["target"], dropping, 2)
+    assert shelf.imported("game", ["target"], dropping, 2)[0] == dropping
     with pytest.raises(PrivadvError, match="tells 2 classes apart, the data have 8"):
         shelf.imported("game", ["target"], TARGET, 8)
     with pytest.raises(PrivadvError, match="no weights named 'game/budget_2'"):

@@ -135,8 +135,8 @@ def _published(axes: Axes, curves: Sequence[Curve]) -> None:
         style: Any = {"color": color, "marker": marker, "mfc": "none", "ms": 4, "lw": 0.8, "alpha": 0.75, "zorder": 1}
         axes.plot(leaked, kept, ls=":" if curve.line else "", label=curve.method, **style)
     if curves:
-        place: Any = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
-        axes.legend(title="published,\nother protocol", **place)
+        beside: Any = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+        axes.legend(title="published,\nother protocol", **beside)
 
 
 def draw_place(axes: Axes, place: Place) -> None:

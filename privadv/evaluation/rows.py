@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from privadv.errors import PrivadvError
+from privadv.evaluation.masking import mask
 
 Transform = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 """(clips float (N, 3, T, H, W) in [0, 1], budget labels, where noise comes from) -> clips of the same shape and range, before
@@ -41,7 +42,7 @@ def parse(row: str) -> Transform:
     if name not in ROWS:
         raise PrivadvError(f"rows: unknown row '{row}': one of filter, {', '.join(sorted(ROWS))}")
     make = ROWS[name]
-    if name == "planted":
+    if name in ("planted", "mask"):
         return make(strength)
     try:
         value = float(strength) if strength else 0.0
@@ -207,6 +208,7 @@ ROWS: dict[str, Callable[..., Transform]] = {
     "noisydiff": _noisydiff,
     "buried": _buried,
     "planted": _planted,
+    "mask": mask,
 }
 STRENGTHS = ("down", "blur", "pixelate", *NOISY)
 

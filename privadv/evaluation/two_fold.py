@@ -47,12 +47,14 @@ class Suite(Section):
     that some of the suite read is read by the suite. ``seen`` names the families of the game's budget models.
     ``converged`` is the least accuracy on its own training clips of an attacker that counts as evidence.
     ``profile`` paper is the seed work's protocol: ``paper`` makes its attackers where none are named, and fewer than two
-    unseen families are allowed, which the report says.
+    unseen families are allowed, which the report says. ``target_init`` names published weights that the target of the raw row
+    starts from, such as sports1m.
     """
 
     profile: Literal["honest", "paper"] = "honest"
     paper: Paper = Paper()
     target: ReaderSpec
+    target_init: str | None = None
     attackers: tuple[AttackerSpec, ...] = ()
     raw_fit: FitConfig = FitConfig()
     fit: FitConfig = FitConfig()
@@ -141,7 +143,8 @@ def jobs(
     published weights that attackers start from.
     """
     attackers = suite.raw_attackers() if raw is None else suite.against(row, reached)
-    specs = [AttackerSpec(reader=suite.target, start="scratch" if raw is None else "warm"), *attackers]
+    begun = "imagenet" if suite.target_init else "scratch"
+    specs = [AttackerSpec(reader=suite.target, start=begun if raw is None else "warm"), *attackers]
     make = _Jobs(suite.raw_fit if raw is None else suite.fit, arrays, raw, warm)
     return [
         make.job(spec, "budget" if number else "target", classes[bool(number)], seed + number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 from safetensors import SafetensorError
@@ -16,8 +16,16 @@ from privadv.models.reader import Adaptive, Reader, ReaderSpec
 from privadv.models.tensorflow.transform_net import TfTransformNet
 from privadv.store import Blob, Store
 
-FilterSpec = Annotated[TransformNet | TfTransformNet, pydantic.Field(discriminator="kind")]
-"""Rebuilds a degradation model."""
+
+def _kind(spec: Any) -> str:
+    return spec.get("kind", "transform") if isinstance(spec, dict) else getattr(spec, "kind", "transform")
+
+
+FilterSpec = Annotated[
+    Annotated[TransformNet, pydantic.Tag("transform")] | Annotated[TfTransformNet, pydantic.Tag("tf_transform")],
+    pydantic.Discriminator(_kind),
+]
+"""Rebuilds a degradation model; one that does not say its kind is our own."""
 
 
 class FilterRef(Section):

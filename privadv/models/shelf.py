@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -24,6 +24,9 @@ NAMES, BYTES = "weights/names", "weights/bytes"
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,60}")
 FREE = {"release", "glimpse", "dropout"}
 """Settings of a network that its weights leave open."""
+READ = {"reads", "white", "statistics", "decay"}
+"""Settings of a network that say how its weights are to be read."""
+S = TypeVar("S", bound=Section)
 
 
 class NamedModel(Section):
@@ -98,8 +101,12 @@ class Shelf:
         """Its weights as safetensors, their sha256 verified."""
         return self.store.get(model.weights, BYTES)
 
-    def imported(self, name: str, roles: Sequence[str], spec: Section, classes: int | None = None) -> bytes:
-        """The weights of ``name``'s first of ``roles``, whose network must be that of ``spec``; readers tell ``classes`` apart.
+    def imported(
+        self, name: str, roles: Sequence[str], spec: S, classes: int | None = None
+    ) -> tuple[S, bytes]:
+        """The first of ``roles`` that ``name`` holds, as ``spec`` describes it; readers tell ``classes`` apart.
+
+        What its weights leave open is as ``spec`` says; how they are to be read, as they were imported.
 
         Raises:
             PrivadvError: there are none, or they are another network's.
@@ -111,7 +118,7 @@ class Shelf:
             differ = [f"it tells {model.classes} classes apart, the data have {classes}"]
         if differ:
             raise PrivadvError(f"start_from: {name}/{roles[0]} is another network than the configuration's: {differ[0]}")
-        return self.data(model)
+        return type(spec).model_validate(_merged(wanted, given)), self.data(model)
 
 
 def begin(shelf: Shelf, name: str, spec: ReaderSpec, classes: int, seed: int) -> bytes:
@@ -145,10 +152,15 @@ def _take(reader: nn.Module, tensors: dict[str, torch.Tensor], head: tuple[str, 
 def _differences(wanted: dict[str, Any], given: dict[str, Any], path: str = "") -> list[str]:
     """Each difference that matters, as ``key: ours here, theirs there``."""
     found: list[str] = []
-    for key in sorted((wanted.keys() | given.keys()) - FREE):
+    for key in sorted((wanted.keys() | given.keys()) - FREE - READ):
         ours, theirs = wanted.get(key), given.get(key)
         if isinstance(ours, dict) and isinstance(theirs, dict):
             found += _differences(ours, theirs, f"{path}{key}.")
         elif ours != theirs:
             found.append(f"{path}{key} is {ours} in the configuration and {theirs} in the weights")
     return found
+
+
+def _merged(wanted: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    merged = {**wanted, **{key: given[key] for key in READ & given.keys()}}
+    return {k: _merged(v, given[k]) if isinstance(v, dict) and k not in FREE else v for k, v in merged.items()}

@@ -15,8 +15,8 @@ from privadv.errors import PrivadvError
 from privadv.evaluation.histogram import histogram_leakage
 from privadv.evaluation.paper import published
 from privadv.evaluation.results import ReaderOutcome, RowResult
-from privadv.evaluation.two_fold import AnyJob, Arrays, Suite, jobs, result, row_floors, row_metrics
-from privadv.models.shelf import Shelf
+from privadv.evaluation.two_fold import TARGET, AnyJob, Arrays, Suite, jobs, result, row_floors, row_metrics
+from privadv.models.shelf import Shelf, begin
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_reader, record
 from privadv.training import FitJob, Fitted, fit_all
@@ -75,7 +75,9 @@ def line_up(
     # One reader needs no other's weights, but all must be there.
     needed = known if only is None else {only, f"{only.rpartition('/')[0]}/scratch"}
     weights = {name: store.get(ref.weights) if name in needed else b"" for name, ref in known.items()}
-    weights |= published(config.attackers, Shelf(store), classes[1], seed)
+    weights |= published(config.attackers, Shelf(store), classes[1], seed, only)
+    if row == "raw" and config.target_init:
+        weights[TARGET] = begin(Shelf(store), config.target_init, config.target, classes[0], seed)
     reached = warm.attackers if warm else None
     todo = jobs(config, row, splits(bench, clips), originals, classes, weights, reached, seed)
     chosen = [job for job in todo if only in (None, job.name)]

@@ -10,8 +10,8 @@ from privadv.store import Store
 
 def imported_filter(store: Store, name: str, spec: FilterSpec) -> FilterRef:
     """The filter that ``name`` holds, with the release of ``spec``; raises PrivadvError where its network is another."""
-    data = Shelf(store).imported(name, ["degradation"], spec)
-    return FilterRef(spec=spec, weights=store.put(data))
+    own, data = Shelf(store).imported(name, ["degradation"], spec)
+    return FilterRef(spec=own, weights=store.put(data))
 
 
 def imported_reader(store: Store, name: str, role: str, spec: ReaderSpec, classes: int) -> ReaderRef:
@@ -21,8 +21,8 @@ def imported_reader(store: Store, name: str, role: str, spec: ReaderSpec, classe
         PrivadvError: there is none, its network is not that of ``spec``, or it tells another number of classes apart.
     """
     roles = [role, *([spec.published] if spec.published else [])]
-    data = Shelf(store).imported(name, roles, spec, classes)
-    return ReaderRef(spec=spec, classes=classes, weights=store.put(data))
+    own, data = Shelf(store).imported(name, roles, spec, classes)
+    return ReaderRef(spec=own, classes=classes, weights=store.put(data))
 
 
 def imported(store: Store, name: str, trained: Trained) -> Trained:

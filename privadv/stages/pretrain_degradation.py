@@ -48,15 +48,13 @@ def run(config: Config, clips: ClipSet, seed: int, context: StageContext) -> Tra
     """
     start = time.monotonic()
     torch.manual_seed(seed)
-    filter_ = joint(config.network.build().to(device()))
+    store, name = context.store, config.start_from
+    filter_ = imported_filter(store, name, config.network).open(store) if name else config.network.build()
+    filter_ = joint(filter_.to(device()))
     with Workbench(context) as bench:
-        if config.start_from:
-            filter_, curve = imported_filter(context.store, config.start_from, config.network).open(context.store), []
-            filter_ = joint(filter_.to(device()))
-        else:
-            sets = (clips,) if clips.private is None else (clips, clips.private)
-            feeds = [Feed(bench.open(one, "train"), batch=config.batch, seed=seed) for one in sets]
-            curve = _train(config, filter_, feeds, context)
+        sets = (clips,) if clips.private is None else (clips, clips.private)
+        feeds = [Feed(bench.open(one, "train"), batch=config.batch, seed=seed) for one in sets]
+        curve = [] if name else _train(config, filter_, feeds, context)
         psnr = _validate(filter_, bench.open(clips, "val"))
     context.tracker.metrics({"val/degradation_psnr": psnr}, config.steps)
     return Trained(

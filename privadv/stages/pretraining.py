@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Literal, Self
 
 import pydantic
@@ -11,12 +12,13 @@ from privadv.config import Section
 from privadv.data.feeds import ClipArray, Player
 from privadv.data.manifest import ClipSet
 from privadv.models.checkpoint import Trained, save_weights
-from privadv.models.losses import accuracy
 from privadv.models.reader import Reader, ReaderSpec
+from privadv.models.scores import fitted, score
 from privadv.models.shelf import Shelf, begin
 from privadv.stages.imported import imported_reader
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_reader, record
+from privadv.store import Store
 from privadv.training import TRAIN_SAMPLE, FitConfig, FitJob, Fitted, fit_all, predict
 
 View = Literal["filter", "raw"]
@@ -57,40 +59,46 @@ def pretrain(
     store, classes = context.store, len((clips.target if player == "target" else clips.budget).classes)
     clips = clips if player == "target" else clips.privacy
     with Workbench(context) as bench:
-        config, filter_ = settings.fit, degradation.degradation.open(store)
+        filter_ = degradation.degradation.open(store)
         train, validation = (
             bench.open(clips, split)
             if settings.view == "raw"
             else bench.filtered(bench.open(clips, split), filter_, seed + number)
             for number, split in enumerate(("train", "val"))
         )
+        specs = readers
         if settings.start_from:
-            name = settings.start_from
-            refs = {role: imported_reader(store, name, role, spec, classes) for role, spec in readers.items()}
-            fitted = {role: _measured(role, ref.open(store), player, train, validation) for role, ref in refs.items()}
+            refs = {role: imported_reader(store, settings.start_from, role, spec, classes) for role, spec in readers.items()}
+            specs = {role: ref.spec for role, ref in refs.items()}
+            done = {role: _measured(role, ref.open(store), player, train, validation) for role, ref in refs.items()}
         else:
             jobs = [
-                FitJob(role, player, spec, classes, config, seed + number, train.path, validation.path, weights=weights)
+                FitJob(role, player, spec, classes, settings.fit, seed + number, train.path, validation.path)
                 for number, (role, spec) in enumerate(readers.items())
-                for weights in [begin(Shelf(store), settings.init, spec, classes, seed + number) if settings.init else None]
             ]
-            fitted = fit_all(jobs, context.workers, f"{stage}: {len(jobs)} x {config.steps} steps")
-    for role, one in fitted.items():
+            jobs = [_begun(job, settings.init, store) for job in jobs]
+            done = fit_all(jobs, context.workers, f"{stage}: {len(jobs)} x {settings.fit.steps} steps")
+    for role, one in done.items():
         record(context, role, one)
-    metrics = {f"{role}_val_accuracy": one.validation for role, one in fitted.items()}
+    metrics = {f"{role}_val_accuracy": one.validation for role, one in done.items()}
     return Trained(
         stage=stage,
         seed=seed,
         metrics={**metrics, "val_accuracy": max(metrics.values())},
         models={
-            role: put_reader(store, spec, classes, fitted[role].weights) for role, spec in readers.items()
+            role: put_reader(store, specs[role], classes, one.weights) for role, one in done.items()
         },
         curves=put_curves(
             store,
-            {f"{role}_{name}": curve for role, one in fitted.items() for name, curve in one.curves.items()},
+            {f"{role}_{name}": curve for role, one in done.items() for name, curve in one.curves.items()},
         ),
         seconds=time.monotonic() - start,
     )
+
+
+def _begun(job: FitJob, init: str | None, store: Store) -> FitJob:
+    """The job, with the published weights of the name ``init`` to begin from."""
+    return replace(job, weights=begin(Shelf(store), init, job.spec, job.classes, job.seed)) if init else job
 
 
 def _measured(role: str, reader: Reader, player: Player, train: ClipArray, validation: ClipArray) -> Fitted:
@@ -100,8 +108,8 @@ def _measured(role: str, reader: Reader, player: Player, train: ClipArray, valid
         name=role,
         weights=save_weights(reader),
         steps=0,
-        validation=accuracy(predict(reader, validation), validation.labels(player)),
+        validation=score(predict(reader, validation), validation.labels(player)),
         train_loss=float("nan"),
-        train_accuracy=accuracy(predict(reader, train, sample), train.labels(player)[sample]),
+        train_accuracy=fitted(predict(reader, train, sample), train.labels(player)[sample]),
         seconds=time.monotonic() - start,
     )

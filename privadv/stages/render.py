@@ -18,6 +18,7 @@ from privadv.data.manifest import SPLITS, ClipSet
 from privadv.data.shards import write_shards
 from privadv.errors import PrivadvError
 from privadv.evaluation.flicker import flicker
+from privadv.evaluation.masking import Mask, Masking
 from privadv.evaluation.rows import NOISY, parse
 from privadv.models.checkpoint import Trained
 from privadv.models.scores import score
@@ -28,11 +29,13 @@ from privadv.training import predict
 
 class Config(Section):
     """``draws``: how often training clips are released where the release draws noise; attackers learn from all of them, as
-    one who holds the filter could. ``shard_megabytes``: about how large a shard of rendered clips gets.
+    one who holds the filter could. ``shard_megabytes``: about how large a shard of rendered clips gets. ``masking``: where the
+    rows ``mask:...`` have their boxes from.
     """
 
     draws: int = pydantic.Field(default=4, ge=1)
     shard_megabytes: int = pydantic.Field(default=64, ge=1)
+    masking: Masking | None = None
 
 
 def run(
@@ -72,7 +75,7 @@ def _rendered(
         for number, split in enumerate(SPLITS):
             array = bench.open(clips, split)
             draws = config.draws if split == "train" and _noisy(row, game) else 1
-            passes = _released(row, array, game, seed + number, context, draws)
+            passes = _released(config, row, array, game, seed + number, context, draws)
             rendered = array.derive(bench.folder / f"{split}-{row.replace(':', '-')}.u8", passes, draws)
             splits[split] = write_shards(
                 context.store, rendered.iterate(), "raw", config.shard_megabytes << 20
@@ -104,7 +107,7 @@ def _noisy(row: str, game: Trained | None) -> bool:
 
 
 def _released(
-    row: str, array: ClipArray, game: Trained | None, seed: int, context: StageContext, draws: int
+    config: Config, row: str, array: ClipArray, game: Trained | None, seed: int, context: StageContext, draws: int
 ) -> Iterator[np.ndarray]:
     """What the row stores of all clips, ``draws`` times over."""
     if row == "filter" and game is not None:
@@ -112,6 +115,9 @@ def _released(
         yield from filtered_batches(game.degradation.open(context.store), batches, seed)
         return
     transform, generator = parse(row), torch.Generator().manual_seed(seed)
+    if isinstance(transform, Mask):
+        yield from transform.released(array, config.masking)
+        return
     for _ in range(draws):
         for clips, labels in zip(array.batches(), array.budget.split(BATCH), strict=True):
             yield to_uint8(transform(clips, labels, generator))
