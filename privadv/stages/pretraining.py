@@ -74,7 +74,8 @@ def pretrain(
                 for number, (role, spec) in enumerate(readers.items())
                 for weights in [begin(Shelf(store), settings.init, spec, classes, seed + number) if settings.init else None]
             ]
-            fitted = fit_all(jobs, context.workers, f"{stage}: {len(jobs)} x {config.steps} steps")
+            what = f"{stage}: {len(jobs)} x {config.steps} steps"
+            fitted = fit_all(jobs, context.workers, what, context.checkpoints)
     for role, one in fitted.items():
         record(context, role, one)
     metrics = {f"{role}_val_accuracy": one.validation for role, one in fitted.items()}

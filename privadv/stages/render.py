@@ -49,6 +49,8 @@ def run(
         raise PrivadvError(
             "render: the row 'filter' needs the game that trained it: give the manifest of train_adversarial"
         )
+    if row != "filter":
+        parse(row)  # before it names a file
     torch.set_num_threads(context.workers)
     if clips.private is None:
         return _rendered(config, row, clips, seed, context, game, ("target", "budget"))
