@@ -10,7 +10,7 @@ WORKSPACE := $(CURDIR)/.privadv
 
 include k8s/targets.mk
 
-.PHONY: help run smoke test test-full test-ui lint mlflow compile submit-pipeline lock clean clean-runs
+.PHONY: help run smoke test test-full test-store test-ui lint mlflow compile submit-pipeline lock clean clean-runs
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do \
@@ -30,6 +30,10 @@ test-full: $(READY)  ## The tests and the long checks
 
 test-ui: $(READY)  ## MLflow's pages after two small runs, in a real browser (chromium on PATH)
 	@$(BIN)/python -m pytest -m ui $(ARGS)
+
+test-store: $(READY)  ## What an S3 server must survive; ENDPOINT=http://host:port and AWS_* in the environment
+	@PRIVADV_TEST_S3_ENDPOINT=$(ENDPOINT) $(BIN)/python -m pytest -m "" -rP tests/test_store.py tests/test_store_faults.py \
+		tests/test_checkpoints.py tests/test_garbage.py $(if $(ENDPOINT),,tests/test_server_faults.py) $(ARGS)
 
 lint: $(READY)  ## Style, types and the direction of imports
 	@$(BIN)/ruff check .

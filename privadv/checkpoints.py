@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import re
 import socket
 
 from privadv.config import Section
@@ -11,6 +13,8 @@ from privadv.errors import PrivadvError
 from privadv.store import Blob, DamagedError, Store
 
 KEPT = 2
+# Steps and parts of every piece of a task, and the epoch they belong to.
+OWNED = re.compile(r"/(steps|parts)/(\d{8})[-/]")
 
 
 class _Step(Section):
@@ -27,14 +31,23 @@ class Checkpoints:
     An attempt claims an epoch (``epochs/<n>``, create-once) when it first loads, saves or clears; one that
     finds a higher epoch there is a zombie and publishes nothing more. Parts lie under ``parts/<epoch>/``: an
     attempt shares no object with another one or with the pipeline's blobs, so what no manifest names may go
-    at once. ``steps/<epoch>-<step>`` is written last. Every method raises PrivadvError when the store fails.
+    at once. ``steps/<epoch>-<step>`` is written last; it may name parts of the steps before it, so that what does
+    not change (the best weights so far) is sent once. Every method raises PrivadvError when the store fails.
     """
 
     def __init__(self, store: Store, task: str) -> None:
         """``task`` is the digest of everything that determines the stage's result; the keys begin with it."""
         self._store, self._root = store, f"checkpoints/{task}"
+        self._place = self._root
         self._epoch: int | None = None
         self._damaged: set[str] = set()
+
+    def piece(self, name: str) -> Checkpoints:
+        """The resume points of one piece of the task's work, for another process of the same attempt too."""
+        self._claim()
+        piece = copy.copy(self)
+        piece._place, piece._damaged = f"{self._place}/pieces/{name}", set()
+        return piece
 
     def load(self) -> tuple[int, dict[str, bytes]] | None:
         """The newest step whose bytes all match, else the next older (a line says so); None: start afresh."""
@@ -61,14 +74,17 @@ class Checkpoints:
             raise PrivadvError(f"{self._root}: a newer attempt at this task has begun, so this one "
                                f"(epoch {epoch}) publishes nothing more: let the newer one finish")
         manifest = _Step(step=step, epoch=epoch, parts=blobs)
-        self._store.write(f"{self._root}/steps/{epoch:08d}-{step:012d}", manifest.canonical().encode())
+        self._store.write(f"{self._place}/steps/{epoch:08d}-{step:012d}", manifest.canonical().encode())
         self._prune()
 
     def clear(self) -> None:
-        """Remove the task's steps, then their bytes; a newer attempt's stay, they are not ours to remove."""
-        self._claim()
-        self._store.remove(self._up_to_mine("steps"))
-        self._store.remove(self._up_to_mine("parts"))
+        """Remove the task's steps with those of its pieces, then their bytes; a newer attempt's are not ours."""
+        epoch, owned = self._claim(), {"steps": [], "parts": []}
+        for key in self._store.keys(f"{self._root}/"):
+            if (found := OWNED.search(key, len(self._root))) and int(found[2]) <= epoch:
+                owned[found[1]].append(key)
+        self._store.remove(owned["steps"])
+        self._store.remove(owned["parts"])
 
     def _claim(self) -> int:
         if self._epoch is None:
@@ -86,7 +102,7 @@ class Checkpoints:
         return [int(key.rpartition("/")[2]) for key in self._store.keys(f"{self._root}/epochs/")]
 
     def _newest_first(self) -> list[str]:
-        return self._store.keys(f"{self._root}/steps/")[::-1]
+        return self._store.keys(f"{self._place}/steps/")[::-1]
 
     def _manifest(self, key: str) -> _Step:
         data = self._store.read(key)
@@ -114,8 +130,8 @@ class Checkpoints:
 
     def _up_to_mine(self, kind: str) -> list[str]:
         """The keys of this attempt and those before it: a newer attempt may be half-way through a save."""
-        prefix = f"{self._root}/{kind}/"
+        prefix = f"{self._place}/{kind}/"
         return [key for key in self._store.keys(prefix) if int(key[len(prefix):][:8]) <= self._claim()]
 
     def _folder(self, epoch: int) -> str:
-        return f"{self._root}/parts/{epoch:08d}"
+        return f"{self._place}/parts/{epoch:08d}"

@@ -52,17 +52,27 @@ def _first_problem(error: pydantic.ValidationError) -> str:
     return f"key '{key}' = {value[:80]}: {first['msg']}{more}"
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without anchors, aliases (nine lines of which unfold to billions of values) and tags."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
+            raise yaml.MarkedYAMLError(problem="an anchor, alias or tag, which is not taken", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping with the safe loader.
+    """Read a YAML mapping of plain values.
 
     Raises:
-        PrivadvError: the file is missing, is no YAML, uses tags, or is no mapping.
+        PrivadvError: the file is missing, is no YAML, uses anchors, aliases or tags, or is no mapping.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
     except OSError as error:
         raise PrivadvError(f"{path}: cannot read the configuration ({error.strerror}): check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise PrivadvError(f"{path}: not valid YAML ({reason[:200]}): mend that line") from None
     if not isinstance(data, dict):

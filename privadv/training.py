@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -21,6 +22,7 @@ import pydantic
 import torch
 from torch import Tensor, nn
 
+from privadv.checkpoints import Checkpoints
 from privadv.config import Section
 from privadv.console import progress
 from privadv.data.feeds import BATCH, ClipArray, Feed, Player
@@ -33,6 +35,7 @@ from privadv.models.scores import fitted, score
 from privadv.parallel import group
 from privadv.parallel.gradients import shared
 from privadv.parallel.layers import joint
+from privadv.snapshots import Resumable
 
 TRAIN_SAMPLE = 1024
 """Of how many training clips, evenly chosen, the accuracy says whether a reader has fitted them."""
@@ -40,6 +43,7 @@ FITTED = 0.1
 """The training loss below which a reader has fitted its clips and may stop early."""
 
 Curves = dict[str, list[tuple[int, float]]]
+Tick = Callable[[int], None]
 
 
 class FitConfig(Section):
@@ -48,6 +52,7 @@ class FitConfig(Section):
     ``ease``: share of the steps over which warm-started readers move from raw to filtered pixels.
     ``precision``: of the networks' arithmetic while they learn; weights, losses, treatments and predictions stay in float32.
     ``patience``: stop after this many validations without a new best once the training clips are fitted; 0 = never.
+    ``checkpoint_steps``: how often a fit is saved, so that a killed one goes on from there.
     """
 
     steps: int = pydantic.Field(default=400, ge=1)
@@ -59,6 +64,7 @@ class FitConfig(Section):
     precision: Literal["float32", "bfloat16"] = "float32"
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
     patience: int = pydantic.Field(default=0, ge=0)
+    checkpoint_steps: int = pydantic.Field(default=500, ge=1)
 
 
 @dataclass(frozen=True)
@@ -82,9 +88,9 @@ class FitJob:
     weights: bytes | None = None
     mixed: bool = False
 
-    def fit(self, tick: Callable[[int], None]) -> Fitted:
+    def fit(self, tick: Tick, checkpoints: Checkpoints | None = None) -> Fitted:
         """Train the reader in this process."""
-        return fit(self, tick)
+        return fit(self, tick, checkpoints)
 
 
 class Job(Protocol):
@@ -94,7 +100,7 @@ class Job(Protocol):
     def name(self) -> str: ...
     @property
     def config(self) -> FitConfig: ...
-    def fit(self, tick: Callable[[int], None]) -> Fitted: ...
+    def fit(self, tick: Tick, checkpoints: Checkpoints | None = None) -> Fitted: ...
 
 
 @dataclass(frozen=True)
@@ -115,26 +121,40 @@ class Fitted:
     curves: Curves = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
 
+    def frozen(self) -> dict[str, bytes]:
+        """The parts of the checkpoint of a finished fit."""
+        facts = {name: value for name, value in asdict(self).items() if name != "weights"}
+        return {"fitted": json.dumps(facts).encode(), "weights": self.weights}
 
-def fit_all(jobs: Sequence[Job], workers: int, what: str) -> dict[str, Fitted]:
+    @classmethod
+    def thawed(cls, parts: dict[str, bytes]) -> Fitted:
+        """What :meth:`frozen` gave."""
+        facts = json.loads(parts["fitted"])
+        facts["curves"] = {name: [(step, value) for step, value in curve] for name, curve in facts["curves"].items()}
+        return cls(weights=parts["weights"], **facts)
+
+
+def fit_all(jobs: Sequence[Job], workers: int, what: str, checkpoints: Checkpoints) -> dict[str, Fitted]:
     """Train every job, ``workers`` at a time, one thread each; results by name in the jobs' order.
 
-    On GPUs there is one worker process a GPU. Ranks have no workers: all of them train each job together.
+    On GPUs there is one worker process a GPU. Ranks have no workers: all of them train each job together. With the
+    ``checkpoints`` of a killed call only what that one had not finished is trained.
     """
     if group.count() > 1:
-        return _fit_together(jobs, what)
+        return _fit_together(jobs, what, checkpoints)
     context = get_context("spawn")
     ticks: Queue[int] = context.Queue()
     places: Queue[str] = context.Queue()
     for where in _places(workers):
         places.put(where)
     workers = len(_places(workers))
+    # From all jobs, not from those that are left: the number of threads decides how sums are rounded.
     threads = max(1, torch.get_num_threads() // workers) if len(jobs) >= workers else torch.get_num_threads()
     with (
         ProcessPoolExecutor(min(workers, len(jobs)), context, _start_worker, (ticks, places, threads)) as pool,
         progress(what, sum(job.config.steps for job in jobs)) as bar,
     ):
-        futures = [pool.submit(_fit_in_worker, job) for job in jobs]
+        futures = [pool.submit(_fit_in_worker, job, checkpoints.piece(job.name)) for job in jobs]
         try:
             for ticked in _ticks(ticks, futures):
                 bar.advance(ticked)
@@ -146,9 +166,9 @@ def fit_all(jobs: Sequence[Job], workers: int, what: str) -> dict[str, Fitted]:
     return {one.name: one for one in fitted}
 
 
-def _fit_together(jobs: Sequence[Job], what: str) -> dict[str, Fitted]:
+def _fit_together(jobs: Sequence[Job], what: str, checkpoints: Checkpoints) -> dict[str, Fitted]:
     with progress(what, sum(job.config.steps for job in jobs)) as bar:
-        return {job.name: job.fit(bar.advance) for job in jobs}
+        return {job.name: _fit_once(job, bar.advance, checkpoints.piece(job.name)) for job in jobs}
 
 
 def _places(workers: int) -> list[str]:
@@ -171,7 +191,7 @@ def _ticks(ticks: Queue[int], futures: list[Future[Fitted]]) -> Iterator[int]:
             continue
 
 
-_tick: Callable[[int], None] = lambda steps: None  # noqa: E731  set once in every worker
+_tick: Tick = lambda steps: None  # noqa: E731  set once in every worker
 
 
 def _start_worker(ticks: Queue[int], places: Queue[str], threads: int) -> None:
@@ -181,12 +201,23 @@ def _start_worker(ticks: Queue[int], places: Queue[str], threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _fit_in_worker(job: Job) -> Fitted:
-    return job.fit(_tick)
+def _fit_in_worker(job: Job, checkpoints: Checkpoints) -> Fitted:
+    return _fit_once(job, _tick, checkpoints)
 
 
-def fit(job: FitJob, tick: Callable[[int], None] = lambda steps: None) -> Fitted:
-    """Train one reader in this process; a function of the job alone."""
+def _fit_once(job: Job, tick: Tick, checkpoints: Checkpoints) -> Fitted:
+    """Train a job, or find what an attempt that was killed later had made of it."""
+    done = checkpoints.piece("fitted")
+    if saved := done.load():
+        tick(job.config.steps)
+        return Fitted.thawed(saved[1])
+    made = job.fit(tick, checkpoints)
+    done.save(made.steps, made.frozen())
+    return made
+
+
+def fit(job: FitJob, tick: Tick = lambda steps: None, checkpoints: Checkpoints | None = None) -> Fitted:
+    """Train one reader in this process; a function of the job alone, however often it was killed and went on."""
     start = time.monotonic()
     torch.manual_seed(job.seed)
     reader = joint(read_with(job.spec, job.classes, job.weights, job.name).to(device()))
@@ -196,9 +227,16 @@ def fit(job: FitJob, tick: Callable[[int], None] = lambda steps: None) -> Fitted
     schedule = _schedule(optimizer, job.config)
     best, best_state, since, curves = -1.0, reader.state_dict(), 0, {"train_loss": [], "val_accuracy": []}
     losses: list[float] = []
-    step = 0
+    course.adapt(reader, 1)  # what is resumed has the shapes of the clips' statistics
+    parts = {"reader": reader, "optimizer": optimizer, "schedule": schedule, "feed": course.feed}
+    saving = Resumable(job.name, parts, checkpoints, job.config.checkpoint_steps)
+    step, saved = saving.resume()
+    if saved:
+        best, best_state, since, curves, losses, seconds = saved["memory"]
+        start -= seconds
+        tick(step)
     reader.train()
-    for step in range(1, job.config.steps + 1):
+    for step in range(step + 1, job.config.steps + 1):  # noqa: B020  from the step that was saved on
         clips, labels, eased = course.draw(reader, step)
         with precise(job.config):
             logits = reader(clips)
@@ -219,6 +257,7 @@ def fit(job: FitJob, tick: Callable[[int], None] = lambda steps: None) -> Fitted
             if job.config.patience and since >= job.config.patience and _recent(losses, 50) < FITTED:
                 tick(job.config.steps - step)
                 break
+        saving.save(step, memory=(best, best_state, since, curves, losses, time.monotonic() - start))
     reader.load_state_dict(best_state)
     sample = train.sample(TRAIN_SAMPLE)
     train_accuracy = fitted(predict(reader, train, sample), train.labels(job.player)[sample])
@@ -264,12 +303,16 @@ class _Course:
             target, budget = (torch.cat([labels[::2], labels[1::2]]) for labels in (target, budget))
         elif share < 1:
             clips = share * batches[0] + (1 - share) * batches[1]
+        self.adapt(reader, share)
+        return clips, target if self.job.player == "target" else budget, share == 1
+
+    def adapt(self, reader: Reader, share: float) -> None:
+        """Show an adaptive reader the statistics of clips that are to ``share`` the row's."""
         if self.statistics and isinstance(reader.treatment, Adaptive):
             (mean, deviation), (raw_mean, raw_deviation) = self.statistics
             reader.treatment.adapt(
                 share * mean + (1 - share) * raw_mean, share * deviation + (1 - share) * raw_deviation
             )
-        return clips, target if self.job.player == "target" else budget, share == 1
 
 
 def read_with(spec: ReaderSpec, classes: int, weights: bytes | None, where: str = "reader") -> Reader:

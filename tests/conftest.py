@@ -1,4 +1,7 @@
-"""A real S3 server that the whole test session shares; each test has a bucket of its own."""
+"""A real S3 server that the whole test session shares; each test has a bucket of its own.
+
+It is the embedded one, or the one at PRIVADV_TEST_S3_ENDPOINT with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,22 @@ from privadv.seaweed import SeaweedServer
 from privadv.store import Store
 
 
+class GivenServer:
+    """A server that somebody else runs."""
+
+    def environment(self) -> dict[str, str]:
+        names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        return {"PRIVADV_S3_ENDPOINT": os.environ["PRIVADV_TEST_S3_ENDPOINT"],
+                "PRIVADV_S3_REGION": os.environ.get("PRIVADV_S3_REGION") or "us-east-1",
+                **{name: os.environ[name] for name in names}}
+
+
 @pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer | GivenServer]:
     """The server; do not stop it: a test that needs to breaks one of its own."""
+    if os.environ.get("PRIVADV_TEST_S3_ENDPOINT"):
+        yield GivenServer()
+        return
     server = SeaweedServer(tmp_path_factory.mktemp("s3"))
     try:
         server.start()
@@ -24,14 +40,17 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServe
 
 
 @pytest.fixture
-def store_environment(s3_server: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+def store_environment(s3_server: SeaweedServer | GivenServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """The variables of a fresh bucket, set for the test and the processes it starts."""
     variables = s3_server.environment() | {"PRIVADV_S3_BUCKET": f"test-{uuid.uuid4().hex[:16]}"}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     store = Store.from_environment()
     yield variables
-    # The server keeps a volume file for each bucket; a non-empty one goes whole.
+    if isinstance(s3_server, GivenServer):
+        # What a test left under an odd key goes too; the embedded server removes a bucket with what is in it.
+        for entry in store._client.list_objects(store.bucket, recursive=True):
+            store._client.remove_object(store.bucket, str(entry.object_name))
     store._client.remove_bucket(store.bucket)
 
 

@@ -184,7 +184,7 @@ def selections(roots: dict[str, str]) -> dict[str, dict[str, Any]]:
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything in this process: starting others is most of what so small a run takes, and has tests of its own."""
 
-    def fit_here(jobs: Sequence[Job], workers: int, what: str) -> dict[str, Fitted]:
+    def fit_here(jobs: Sequence[Job], workers: int, what: str, checkpoints: Checkpoints) -> dict[str, Fitted]:
         return {job.name: job.fit(lambda steps: None) for job in jobs}
 
     monkeypatch.setattr(extract_frames, "worker_pool", ThreadPoolExecutor)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-import privadv.store
+import privadv.store.objects
 from privadv.cache import BlobCache
 from privadv.errors import PrivadvError
 from privadv.store import Blob, Store
@@ -37,7 +37,7 @@ def test_no_bytes_are_a_blob_too(store: Store) -> None:
 
 def test_a_file_is_stored_in_parts_and_comes_back_whole(store: Store, tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(privadv.store, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr(privadv.store.objects, "PART_BYTES", 5 << 20)
     data = os.urandom(12 << 20)
     (tmp_path / "shard.tar").write_bytes(data)
     blob = store.put(tmp_path / "shard.tar")

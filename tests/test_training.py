@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from privadv.checkpoints import Checkpoints
 from privadv.data.feeds import ClipArray, Feed, Player, open_split, to_float, to_uint8
 from privadv.data.manifest import Clip, ClipSet, Geometry, Task
 from privadv.data.shards import write_shards
@@ -68,20 +69,20 @@ def test_a_fit_is_a_function_of_its_job(tmp_path: Path) -> None:
     assert one.weights == other.weights and fit(job(tmp_path, seed=1)).weights != one.weights
 
 
-def test_jobs_in_worker_processes_give_what_they_give_alone(tmp_path: Path) -> None:
+def test_jobs_in_worker_processes_give_what_they_give_alone(store: Store, tmp_path: Path) -> None:
     todo = [
         job(tmp_path, name="a", config=FitConfig(steps=5, every=5)),
         job(tmp_path, name="b", config=FitConfig(steps=5, every=5), seed=3),
     ]
-    together = fit_all(todo, 2, "test")
+    together = fit_all(todo, 2, "test", Checkpoints(store, "task"))
     assert list(together) == ["a", "b"]
     for one in todo:
         assert together[one.name].validation == fit(one).validation
 
 
-def test_a_failing_job_stops_the_others_with_its_own_error(tmp_path: Path) -> None:
+def test_a_failing_job_stops_the_others_with_its_own_error(store: Store, tmp_path: Path) -> None:
     with pytest.raises(PrivadvError, match="broken: not the weights"):
-        fit_all([job(tmp_path), job(tmp_path, name="broken", weights=b"nonsense")], 2, "test")
+        fit_all([job(tmp_path), job(tmp_path, name="broken", weights=b"nonsense")], 2, "test", Checkpoints(store, "task"))
 
 
 def test_an_adaptive_fit_ends_with_the_statistics_of_its_own_clips(tmp_path: Path) -> None:

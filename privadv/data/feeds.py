@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -44,7 +45,8 @@ class ClipArray:
         """Lay ``count`` clips out in ``path`` (complete or not at all) with their labels beside it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
-        array = np.memmap(partial, np.uint8, "w+", shape=(count, *geometry.shape))
+        _reserve(partial, count * math.prod(geometry.shape))
+        array = np.memmap(partial, np.uint8, "r+", shape=(count, *geometry.shape))
         facts = []
         for number, clip in enumerate(clips):
             array[number] = clip.frames
@@ -129,6 +131,16 @@ class ClipArray:
             )
 
 
+def _reserve(path: Path, size: int) -> None:
+    """A file of ``size`` bytes that are really there: a mapped one on a full disk would end in SIGBUS."""
+    with path.open("wb") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size) if hasattr(os, "posix_fallocate") else file.truncate(size)
+        except OSError as error:
+            path.unlink()
+            raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def to_float(frames: np.ndarray, where: torch.device = CPU) -> Tensor:
     """uint8 (N, T, H, W, 3) to float (N, 3, T, H, W) in [0, 1]; only the bytes travel to the device."""
     return to_device(torch.from_numpy(np.array(frames)), where).permute(0, 4, 1, 2, 3).float().div_(255)
@@ -156,7 +168,7 @@ def open_split(store: Store, clips: ClipSet, split: str, folder: Path) -> ClipAr
     stored = (
         clip
         for shard in clips.splits[split]
-        for clip in read_shard(store.fetch(shard.blob, folder), clips.geometry, clips.encoding)
+        for clip in read_shard(store.fetch(shard.blob, folder), clips.geometry, clips.encoding, shard.clips)
     )
     return ClipArray.write(path, stored, count, clips.geometry)
 

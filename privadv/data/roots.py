@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,8 +40,12 @@ class Folder:
 
     @contextmanager
     def local(self, names: Sequence[str]) -> Iterator[list[Path]]:
-        """The files as paths."""
-        yield [self.path / name for name in names]
+        """The files as paths.
+
+        Raises:
+            PrivadvError: a name leads out of the folder.
+        """
+        yield [self.path / _inside(name) for name in names]
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Bucket:
     def local(self, names: Sequence[str]) -> Iterator[list[Path]]:
         """The objects as files in a temporary folder, so that only what is being read takes room."""
         with tempfile.TemporaryDirectory(prefix="privadv-") as folder:
-            yield [self._download(name, Path(folder, Path(name).name)) for name in names]
+            yield [self._download(name, Path(folder, Path(_inside(name)).name)) for name in names]
 
     def _download(self, name: str, path: Path) -> Path:
         data = _store(self.bucket).read_foreign(self.prefix + name)
@@ -76,6 +81,7 @@ class Bucket:
 
 
 Root = Folder | Bucket
+BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 def open_root(root: str) -> Root:
@@ -86,8 +92,9 @@ def open_root(root: str) -> Root:
     """
     if root.startswith("s3://"):
         bucket, _, prefix = root.removeprefix("s3://").partition("/")
-        if not bucket:
-            raise PrivadvError(f"root '{root}' names no bucket: write s3://bucket/prefix")
+        if not BUCKET.fullmatch(bucket):
+            # The value is not shown: someone may have put a password into it.
+            raise PrivadvError("root names no bucket: write s3://bucket/prefix, and credentials into the environment")
         return Bucket(bucket, prefix.strip("/") + "/" if prefix.strip("/") else "")
     if not Path(root).is_dir():
         raise PrivadvError(f"root '{root}' is no folder: give the dataset's folder or s3://bucket/prefix")
@@ -97,6 +104,13 @@ def open_root(root: str) -> Root:
 @cache
 def _store(bucket: str) -> Store:
     return Store.from_environment(bucket=bucket)
+
+
+def _inside(name: str) -> str:
+    """A name that a listing, an annotation or a manifest gave, if it stays below its root."""
+    if name.startswith("/") or not {"", ".", ".."}.isdisjoint(name.split("/")):
+        raise PrivadvError(f"the file name {name[:200]!r} leads out of its root: remove it from the data set")
+    return name
 
 
 def _text(name: str) -> str:

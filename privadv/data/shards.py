@@ -56,17 +56,21 @@ def write_shards(
     return tuple(shards)
 
 
-def read_shard(path: Path, geometry: Geometry, encoding: Encoding) -> Iterator[Clip]:
-    """Read the clips of one tar in order; nothing is ever unpacked to disk.
+def read_shard(path: Path, geometry: Geometry, encoding: Encoding, clips: int | None = None) -> Iterator[Clip]:
+    """Read the clips of one tar in order, of which there must be ``clips``; nothing is ever unpacked to disk.
 
     Raises:
         PrivadvError: names the file and the member that is no regular one of such a pair, is larger than a
-            clip of ``geometry`` can be, or holds another number of pixels.
+            clip of ``geometry`` can be, holds another number of pixels, or is one too many.
     """
+    count = 0
     try:
         with tarfile.open(path, "r:") as tar:
             members = iter(tar)
             for member in members:
+                count += 1
+                if clips is not None and count > clips:
+                    raise PrivadvError(f"{path}: holds more than its {clips} clips, such as {member.name[:80]!r}")
                 text = _read(tar, member, r"\d{8}\.json", LABEL_BYTES, path)
                 labels = _labels_in(text, f"{path}: {member.name}")
                 pixels = next(members, None)
@@ -76,8 +80,10 @@ def read_shard(path: Path, geometry: Geometry, encoding: Encoding) -> Iterator[C
                 limit = math.prod(geometry.shape) + (LABEL_BYTES if encoding == "jpeg" else 0)
                 data = _read(tar, pixels, name, limit, path)
                 yield Clip(frames=decode(data, geometry, encoding, f"{path}: {pixels.name}"), **labels)
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, OSError, ValueError, RecursionError) as error:
         raise PrivadvError(f"{path}: not a readable shard ({error}): delete it and fetch it again") from None
+    if clips is not None and count < clips:
+        raise PrivadvError(f"{path}: holds {count} clips where the manifest says {clips}: render it again")
 
 
 def encode(frames: np.ndarray, encoding: Encoding) -> bytes:
@@ -142,7 +148,7 @@ def _labels_in(data: bytes, where: str) -> dict[str, Any]:
         return {"id": str(facts["id"]), "target": int(facts["target"]), "source": str(facts["source"]),
                 "budget": budget if isinstance(budget, int) else tuple(int(label) for label in budget),
                 "indices": tuple(int(index) for index in facts["indices"])}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise PrivadvError(f"{where}: not the labels of a clip ({type(error).__name__}: {error})") from None
 
 
@@ -155,7 +161,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, limit: int, path: Path) -> bytes:
     if not member.isreg() or not re.fullmatch(name, member.name):
         raise PrivadvError(f"{path}: member {member.name[:80]!r} does not belong in a shard")
-    if member.size > limit:
+    if not 0 <= member.size <= limit:
         raise PrivadvError(f"{path}: {member.name} has {member.size} bytes, at most {limit} expected")
     file = tar.extractfile(member)
     assert file is not None

@@ -18,16 +18,17 @@ import torch.nn.functional as F
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
+from privadv.checkpoints import Checkpoints
 from privadv.data.feeds import BATCH, ClipArray, Feed, Player
 from privadv.device import device
 from privadv.models.losses import classification_loss
 from privadv.models.reader import Reader, ReaderSpec
 from privadv.models.scores import fitted, score
 from privadv.models.unet import UNet
-from privadv.training import TRAIN_SAMPLE, FitConfig, Fitted, precise, read_with
+from privadv.snapshots import Resumable
+from privadv.training import TRAIN_SAMPLE, FitConfig, Fitted, Tick, precise, read_with
 
 Split = Literal["train", "val", "test"]
-Tick = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,11 @@ class InversionJob:
 class Reconstruction(InversionJob):
     """A U-Net learns to give raw clips back from stored ones; the reader reads what it paints. PSNR and SSIM on test clips."""
 
-    def fit(self, tick: Tick) -> Fitted:
+    def fit(self, tick: Tick, checkpoints: Checkpoints | None = None) -> Fitted:
         """Train the U-Net on the mean squared error; the best by validation paints."""
         start, reader = time.monotonic(), self.reader.open()
         torch.manual_seed(self.seed)
-        painter, curve = self._learn(tick)
+        painter, curve = self._learn(tick, checkpoints)
 
         def read(array: ClipArray, index: np.ndarray) -> Tensor:
             return _batched(index, lambda part: reader(painter(array.clips(part, device()))))
@@ -104,14 +105,20 @@ class Reconstruction(InversionJob):
         quality = _quality(painter, self.stored("test"), self.original("test"))
         return self.fitted(start, read, steps=self.config.steps, curves={"val_psnr": curve}, metrics=quality)
 
-    def _learn(self, tick: Tick) -> tuple[nn.Module, list[tuple[int, float]]]:
+    def _learn(self, tick: Tick, checkpoints: Checkpoints | None) -> tuple[nn.Module, list[tuple[int, float]]]:
         config, train, validation = self.config, self.stored("train"), self.stored("val")
         painter = UNet(train.frames.shape[1]).to(device()).to(memory_format=torch.channels_last)
         feed = Feed(train, self.original("train"), batch=config.batch, seed=self.seed)
         optimizer = torch.optim.AdamW(painter.parameters(), config.lr, weight_decay=config.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, config.steps, pct_start=0.15)
         best, best_state, curve = float("-inf"), painter.state_dict(), []
-        for step in range(1, config.steps + 1):
+        parts = {"painter": painter, "optimizer": optimizer, "schedule": schedule, "feed": feed}
+        saving = Resumable(self.name, parts, checkpoints, config.checkpoint_steps)
+        first, saved = saving.resume()
+        if saved:
+            best, best_state, curve = saved["memory"]
+            tick(first)
+        for step in range(first + 1, config.steps + 1):
             (seen, wanted), _, _ = feed.draw()
             with precise(config):
                 painted = painter(seen)
@@ -126,6 +133,7 @@ class Reconstruction(InversionJob):
                 curve.append((step, psnr))
                 if psnr >= best:
                     best, best_state = psnr, copy.deepcopy(painter.state_dict())
+            saving.save(step, memory=(best, best_state, curve))
         painter.load_state_dict(best_state)
         return painter.eval(), curve
 
@@ -134,7 +142,7 @@ class Reconstruction(InversionJob):
 class Nearest(InversionJob):
     """No learning at all: a stored clip is given the pair of the raw training clip whose features are most like its own."""
 
-    def fit(self, tick: Tick) -> Fitted:
+    def fit(self, tick: Tick, checkpoints: Checkpoints | None = None) -> Fitted:
         """Compare by cosine of the reader's features, before its last layer; a class scores its most similar raw clip, an
         attribute the one that shows it, less the one that does not.
         """

@@ -160,10 +160,17 @@ def load_weights(model: nn.Module, weights: bytes, where: str) -> None:
     try:
         tensors = load(weights)
         if isinstance(model, Reader) and isinstance(model.treatment, Adaptive):
-            model.treatment.adapt(tensors["treatment.mean"], tensors["treatment.deviation"])
+            model.treatment.adapt(*(_statistics(tensors[f"treatment.{name}"]) for name in ("mean", "deviation")))
         model.load_state_dict(tensors)
-    except (SafetensorError, KeyError, RuntimeError) as error:
+    except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise PrivadvError(
             f"{where}: not the weights of this network ({reason}): use the checkpoint's own manifest"
         ) from None
+
+
+def _statistics(image: Tensor) -> Tensor:
+    """A mean or deviation of pixels, whose height and width are the clips'."""
+    if image.ndim != 4 or image.shape[:2] != (3, 1):
+        raise ValueError(f"statistics of shape {tuple(image.shape)} are none of pixels")
+    return image

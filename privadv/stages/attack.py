@@ -44,7 +44,7 @@ def run(
     with Workbench(context) as bench:
         arrays = splits(bench, clips)
         todo = line_up(bench, config, row, clips, seed, warm, raw)
-        fitted = fit_all(todo, context.workers, f"attack {row}: {len(todo)} readers")
+        fitted = fit_all(todo, context.workers, f"attack {row}: {len(todo)} readers", context.checkpoints)
         outcomes = [outcome(bench, config, row, job, fitted[job.name], arrays) for job in todo]
         found = joined(bench, row, clips, seed, outcomes)
     return found.model_copy(update={"seconds": time.monotonic() - start})

@@ -30,7 +30,7 @@ def run(
     """
     with Workbench(context) as bench:
         (job,) = line_up(bench, config, row, clips, seed, warm, raw, only=reader)
-        fitted = fit_all([job], context.workers, f"attack {row}: {reader}")
+        fitted = fit_all([job], context.workers, f"attack {row}: {reader}", context.checkpoints)
         return outcome(bench, config, row, job, fitted[reader], splits(bench, clips))
 
 

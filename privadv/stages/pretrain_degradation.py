@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 
@@ -21,6 +20,7 @@ from privadv.models.degradation import Degradation, TransformNet
 from privadv.parallel import group
 from privadv.parallel.gradients import shared
 from privadv.parallel.layers import joint
+from privadv.snapshots import Resumable
 from privadv.stages.imported import imported_filter
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_filter
@@ -31,7 +31,8 @@ RANKS = True  # several processes may run it together
 class Config(Section):
     """The filter's network, and its reconstruction training: Adam on the mean squared error.
 
-    ``start_from`` names imported weights (``python -m privadv.weights``) that take the training's place.
+    ``start_from`` names imported weights (``python -m privadv.weights``) that take the training's place. It is saved every
+    ``checkpoint_steps``.
     """
 
     network: FilterSpec = TransformNet()
@@ -39,6 +40,7 @@ class Config(Section):
     steps: int = pydantic.Field(default=150, ge=0)
     batch: int = pydantic.Field(default=8, ge=1)
     lr: float = pydantic.Field(default=2e-3, gt=0)
+    checkpoint_steps: int = pydantic.Field(default=500, ge=1)
 
 
 def run(config: Config, clips: ClipSet, seed: int, context: StageContext) -> Trained:
@@ -72,16 +74,22 @@ def _train(
 ) -> list[tuple[int, float]]:
     """The reconstruction steps; gives the curve of training PSNR."""
     optimizer = shared(torch.optim.Adam(filter_.parameters(), config.lr))
-    curve: list[tuple[int, float]] = []
+    streams = {f"feed {number}": feed for number, feed in enumerate(feeds)}
+    parts = {"filter": filter_, "optimizer": optimizer, **streams}
+    saving = Resumable("pretrain_degradation", parts, context.checkpoints, config.checkpoint_steps)
+    first, saved = saving.resume()
+    curve: list[tuple[int, float]] = saved.get("curve", [])
     with progress("pretrain_degradation", config.steps) as bar:
-        for step, feed in zip(range(1, config.steps + 1), itertools.cycle(feeds), strict=False):
-            (clips,), _, _ = feed.draw()
+        bar.advance(first)
+        for step in range(first + 1, config.steps + 1):
+            (clips,), _, _ = feeds[(step - 1) % len(feeds)].draw()
             loss = _error(filter_, clips)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             curve.append((step, _psnr(group.mean(loss.item()))))
             context.tracker.metrics({"train/degradation_psnr": curve[-1][1]}, step)
+            saving.save(step, curve=curve)
             bar.advance(psnr=curve[-1][1])
     return curve
 

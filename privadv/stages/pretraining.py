@@ -77,7 +77,8 @@ def pretrain(
                 for number, (role, spec) in enumerate(readers.items())
             ]
             jobs = [_begun(job, settings.init, store) for job in jobs]
-            done = fit_all(jobs, context.workers, f"{stage}: {len(jobs)} x {settings.fit.steps} steps")
+            what = f"{stage}: {len(jobs)} x {settings.fit.steps} steps"
+            done = fit_all(jobs, context.workers, what, context.checkpoints)
     for role, one in done.items():
         record(context, role, one)
     metrics = {f"{role}_val_accuracy": one.validation for role, one in done.items()}

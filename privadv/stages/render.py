@@ -52,6 +52,8 @@ def run(
         raise PrivadvError(
             "render: the row 'filter' needs the game that trained it: give the manifest of train_adversarial"
         )
+    if row != "filter":
+        parse(row)  # before it names a file
     torch.set_num_threads(context.workers)
     rendered = _rendered(config, row, clips, seed, context, game, ("target",) if clips.private else ("target", "budget"))
     if clips.private is not None:

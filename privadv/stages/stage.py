@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import json
 import os
 import signal
 import sys
+import tempfile
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from privadv.checkpoints import Checkpoints
 from privadv.code_version import code_version
@@ -95,8 +97,17 @@ def explained(task: str) -> Iterator[None]:
     try:
         yield
     except PrivadvError as error:
-        print(f"privadv: {task}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        raise SystemExit(2) from None
+        _fail(task, str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _fail(task, f"{error.filename or tempfile.gettempdir()}: {error.strerror}: free some space, or set TMPDIR and "
+                    "PRIVADV_SCRATCH to folders of a larger disk")
+
+
+def _fail(task: str, why: str) -> NoReturn:
+    print(f"privadv: {task}: {' '.join(why.split())}", file=sys.stderr, flush=True)
+    raise SystemExit(2) from None
 
 
 def perform(
@@ -134,7 +145,7 @@ def perform(
     text = manifest.canonical()
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
-    published = store.put(text.encode()).canonical()
+    published = store.publish(text, stage, str(values.get("row", ""))).canonical()
     # Only now: a task that dies before its manifest is out must still find its resume points.
     context.checkpoints.clear()
     return published

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,15 +15,16 @@ from privadv.algorithms.base import Algorithm, Batch, Feeds, Players, validation
 from privadv.algorithms.restart import RestartConfig, Restarting
 from privadv.algorithms.uniform import UniformConfig
 from privadv.config import Section
-from privadv.console import progress, say
+from privadv.console import progress
 from privadv.data.feeds import ClipArray, Feed
 from privadv.data.manifest import ClipSet
-from privadv.device import device, random_state, set_random_state, to_device
+from privadv.device import device, to_device
 from privadv.models.checkpoint import Trained, save_weights
 from privadv.models.degradation import Release
 from privadv.parallel.gradients import shared
 from privadv.parallel.group import require_equal
 from privadv.parallel.layers import joint
+from privadv.snapshots import Resumable, Stateful
 from privadv.stages.imported import imported
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_filter, put_reader
@@ -145,7 +145,11 @@ def _players(
 
 def _play(config: Config, algorithm: Algorithm, feeds: GameFeeds, context: StageContext) -> Curves:
     """All rounds from the last saved one on; gives the curves of the whole game."""
-    first, curves = _resume(algorithm, feeds, context)
+    saving = Resumable("train_adversarial", _state(algorithm, feeds), context.checkpoints, config.checkpoint_rounds)
+    first, saved = saving.resume()
+    curves: Curves = saved.get("curves", {})
+    if saved:
+        algorithm.remember(saved["memory"])
     rounds = config.algorithm.rounds
     with progress(f"train_adversarial ({config.algorithm.kind})", rounds) as bar:
         bar.advance(first)
@@ -154,8 +158,7 @@ def _play(config: Config, algorithm: Algorithm, feeds: GameFeeds, context: Stage
             for name, value in metrics.items():
                 curves.setdefault(name, []).append((number, value))
             context.tracker.metrics({_by_split(name): value for name, value in metrics.items()}, number)
-            if number % config.checkpoint_rounds == 0 and number < rounds:
-                context.checkpoints.save(number, {"game": _snapshot(algorithm, feeds, curves)})
+            saving.save(number, memory=algorithm.memory(), curves=curves)
             bar.advance(
                 1,
                 **{
@@ -172,38 +175,10 @@ def _by_split(name: str) -> str:
     return f"val/{name.removeprefix('val_')}" if name.startswith("val_") else f"train/{name}"
 
 
-def _snapshot(algorithm: Algorithm, feeds: GameFeeds, curves: Curves) -> bytes:
-    """Everything that the rest of the game depends on: players, optimizers, streams, memory and the random state."""
-    state = {
-        "players": {role: module.state_dict() for role, module in _modules(algorithm.players).items()},
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in algorithm.optimizers().items()},
-        "streams": {name: stream.state_dict() for name, stream in feeds.streams.items()},
-        "memory": algorithm.memory(),
-        "curves": curves,
-        "random": random_state(),
-    }
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()
-
-
-def _resume(algorithm: Algorithm, feeds: GameFeeds, context: StageContext) -> tuple[int, Curves]:
-    """Go back to the newest saved round; gives its number and the curves until then."""
-    saved = context.checkpoints.load()
-    if saved is None:
-        return 0, {}
-    number, parts = saved
-    state: dict[str, Any] = torch.load(io.BytesIO(parts["game"]), "cpu", weights_only=True)
-    for role, module in _modules(algorithm.players).items():
-        module.load_state_dict(state["players"][role])
-    for name, optimizer in algorithm.optimizers().items():
-        optimizer.load_state_dict(state["optimizers"][name])
-    for name, stream in feeds.streams.items():
-        stream.load_state_dict(state["streams"][name])
-    algorithm.remember(state["memory"])
-    set_random_state(state["random"])
-    say(f"train_adversarial: going on after round {number}")
-    return number, state["curves"]
+def _state(algorithm: Algorithm, feeds: GameFeeds) -> dict[str, Stateful]:
+    """Everything that the rest of the game depends on, but for the algorithm's memory and the random state."""
+    kinds = {"player": _modules(algorithm.players), "optimizer": algorithm.optimizers(), "stream": feeds.streams}
+    return {f"{kind} {name}": one for kind, named in kinds.items() for name, one in named.items()}
 
 
 def _modules(players: Players) -> dict[str, nn.Module]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import struct
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ DEMUXER = {"format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,avi", "protocol_whitelis
 SCALER = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 # x264's macroblock tree gives other bytes from call to call on processors with AVX-512.
 X264 = {"preset": "veryfast", "x264-params": "mbtree=0"}
+# Of one frame: 8192 x 8192, twice 8K video. What claims more is meant to fill the memory.
+MOST_PIXELS = 1 << 26
 # MPEG-4 part 2 stands "nothing new here" in a packet of at most so many bytes.
 EMPTY_MPEG4 = 19
 
@@ -146,7 +149,10 @@ def _open(path: Path) -> Iterator[_File]:
                 raise BadVideo(path, "has no video stream")
             if stream.codec_context is None:
                 raise BadVideo(path, "has a video codec that cannot be decoded here")
+            if stream.width * stream.height > MOST_PIXELS:
+                raise BadVideo(path, _oversized(stream.width, stream.height))
             stream.codec_context.thread_count = 1
+            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # frames may grow within a stream
             yield _File(path, container, stream)
     except OSError as error:
         raise BadVideo(path, f"cannot be read ({error.strerror})") from None
@@ -196,12 +202,18 @@ def _frames(path: Path) -> Iterator[av.VideoFrame]:
 def read_image(path: Path) -> av.VideoFrame:
     """A PNG or JPEG image, upright; raises BadVideo, which names its folder."""
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG", "JPEG")) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise BadVideo(path.parent, f"holds {path.name}, which {_oversized(*image.size)}")
             return av.VideoFrame.from_ndarray(np.asarray(ImageOps.exif_transpose(image).convert("RGB")), format="rgb24")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # Some of these say the path, and a manifest must not.
         reason = str(error).partition(f" '{path}'")[0]
         raise BadVideo(path.parent, f"holds {path.name}, which is no whole image ({reason})") from None
+
+
+def _oversized(width: int, height: int) -> str:
+    return f"has {width} x {height} pixels, more than the {MOST_PIXELS} that a frame may have"
 
 
 def upright(frame: av.VideoFrame, size: tuple[int, int], scaler: VideoReformatter, path: Path) -> np.ndarray:

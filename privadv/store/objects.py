@@ -1,4 +1,4 @@
-"""Bytes in S3, on any server that speaks it: immutable content-addressed blobs and small documents."""
+"""Immutable content-addressed blobs, small documents, and what has been published, in one bucket."""
 
 from __future__ import annotations
 
@@ -7,32 +7,34 @@ import io
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
-from urllib.parse import urlsplit
 
 import minio
 import minio.deleteobjects
 import minio.error
 import pydantic
-import urllib3
 
 from privadv.cache import BlobCache
 from privadv.config import Section
 from privadv.errors import PrivadvError
+from privadv.store.client import connect, explained, insistently
 
 CACHE_BYTES = 20 << 30
 PART_BYTES = 64 << 20
 CHUNK_BYTES = 1 << 20
-DOWNLOAD_TRIES = 3
+DOWNLOADS = 3
+# What is older than a day is sent again: gc never takes what was put within its week of grace.
+FRESH_SECONDS = 86400.0
+PUBLISHED = "published/"
 # Keys outside of this pattern are stored by some S3 servers under another name, or not at all.
 PLAIN_KEY = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]{0,254}(/[A-Za-z0-9_=-][A-Za-z0-9._=-]{0,254})*")
-MENDS = {"NoSuchBucket": "the bucket was removed while in use, start the run again",
-         "AuthorizationHeaderMalformed": "check PRIVADV_S3_REGION"}
-REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed")
-
+DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 class DamagedError(PrivadvError):
     """A stored object is missing, or its bytes are not those that were written."""
@@ -48,6 +50,23 @@ class Blob(Section):
     def key(self) -> str:
         """The object's key in the bucket."""
         return f"blobs/{self.sha256[:2]}/{self.sha256}"
+
+
+class Published(Section):
+    """The reference that keeps what a stage has published: all that its manifest ``names``, by sha256."""
+
+    stage: str
+    row: str = ""
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object as the server lists it; ``age`` in seconds since it was written."""
+
+    key: str
+    bytes: int
+    age: float
 
 
 class Store:
@@ -98,11 +117,24 @@ class Store:
         blob = _identify(data)
         key = blob.key if not folder else _plain(f"{folder}/{blob.sha256}")
         with self._explained(f"store {key}"):
-            if self._size(key) != blob.bytes:
-                with data.open("rb") if isinstance(data, Path) else io.BytesIO(data) as stream:
-                    self._client.put_object(self.bucket, key, cast(BinaryIO, stream), blob.bytes,
-                                            part_size=PART_BYTES)
+            insistently(partial(self._put, key, blob, data))
         return blob
+
+    def publish(self, manifest: str, stage: str, row: str = "") -> Blob:
+        """Store a stage's manifest, and the reference that keeps all it names: ``published/<stage>/<sha256>``."""
+        blob = self.put(manifest.encode())
+        record = Published(stage=stage, row=row, names=tuple(sorted(set(DIGEST.findall(manifest)))))
+        self.write(f"{PUBLISHED}{stage}/{blob.sha256}", record.canonical().encode())
+        return blob
+
+    def published(self) -> dict[str, Published]:
+        """Every reference by its key.
+
+        Raises:
+            PrivadvError: one of them is damaged.
+        """
+        found = {key: self.read(key) for key in self.keys(PUBLISHED)}
+        return {key: Published.parse(text.decode(errors="replace"), key) for key, text in found.items() if text}
 
     def get(self, blob: Blob, folder: str = "") -> bytes:
         """The blob's bytes, their sha256 verified; ``folder`` as it was put.
@@ -124,6 +156,14 @@ class Store:
         """
         cache = self._caches.setdefault(folder, BlobCache(folder, self._cache_bytes))
         return cache.obtain(blob.sha256, blob.bytes, lambda file: self._download(blob.key, blob, file))
+
+    def check(self, blob: Blob) -> str:
+        """What is wrong with a stored blob, in a line; nothing where it is whole."""
+        try:
+            self._download(blob.key, blob, None)
+        except DamagedError as error:
+            return str(error)
+        return ""
 
     def create(self, key: str, data: bytes) -> bool:
         """Store a small document unless its key exists. True only for the one call that created it."""
@@ -151,21 +191,14 @@ class Store:
             raise PrivadvError(f"object key {key[:200]!r} leads out of its folder: rename the object")
         return self._read(key)
 
-    def _read(self, key: str) -> bytes | None:
-        with self._explained(f"read {key}"):
-            try:
-                response = self._client.get_object(self.bucket, key)
-            except minio.error.S3Error as error:
-                if error.code == "NoSuchKey":
-                    return None
-                raise
-            with response:
-                return response.read()
+    def first_byte(self, key: str) -> bytes:
+        """What an object begins with; nothing where it is empty or missing."""
+        return self._read(_plain(key), length=1) or b""
 
     def write(self, key: str, data: bytes) -> None:
         """Store a small document, over what was there."""
         with self._explained(f"write {key}"):
-            self._client.put_object(self.bucket, _plain(key), io.BytesIO(data), len(data))
+            insistently(lambda: self._client.put_object(self.bucket, _plain(key), io.BytesIO(data), len(data)))
 
     def upload(self, path: Path, key: str) -> bool:
         """A user's file under a key of any characters; False where the object has its bytes already.
@@ -174,93 +207,121 @@ class Store:
         """
         blob = _identify(path)
         with self._explained(f"upload {key}"):
-            try:
-                stored = self._client.stat_object(self.bucket, key)
-                if stored.size == blob.bytes and (stored.metadata or {}).get("x-amz-meta-sha256") == blob.sha256:
-                    return False
-            except minio.error.S3Error as error:
-                if error.code != "NoSuchKey":
-                    raise
-            self._client.fput_object(self.bucket, key, str(path), metadata={"sha256": blob.sha256},
-                                     part_size=PART_BYTES)
-            return True
+            return insistently(partial(self._upload, key, blob, path))
 
     def keys(self, prefix: str) -> list[str]:
         """All keys that start with ``prefix``, sorted."""
+        return [entry.key for entry in self.entries(prefix)]
+
+    def entries(self, prefix: str) -> list[Entry]:
+        """All objects whose key starts with ``prefix``, sorted by it."""
         with self._explained(f"list {prefix}"):
-            found = self._client.list_objects(self.bucket, prefix=prefix, recursive=True)
-            return sorted(cast(str, entry.object_name) for entry in found)
+            found = insistently(lambda: list(self._client.list_objects(self.bucket, prefix, recursive=True)))
+        return sorted((_entry(one.object_name, one.size, one.last_modified) for one in found),
+                      key=lambda one: one.key)
+
+    def entry(self, key: str) -> Entry | None:
+        """One object, None when its key does not exist."""
+        with self._explained(f"find {key}"):
+            return insistently(partial(self._entry, key))
 
     def remove(self, keys: list[str]) -> None:
         """Delete objects; keys that do not exist are no error. Never for blobs that a manifest may name."""
-        doomed = [minio.deleteobjects.DeleteObject(key) for key in keys]
         with self._explained("remove objects"):
-            for failed in self._client.remove_objects(self.bucket, doomed):
-                raise PrivadvError(f"S3 at {self.endpoint} did not remove {failed.name} ({failed.code})")
+            insistently(partial(self._remove, keys))
 
     # The rest is how: one verified transfer each way, one client a process, one place that words errors.
 
-    def _size(self, key: str) -> int | None:
+    def _put(self, key: str, blob: Blob, data: bytes | Path) -> None:
+        stored = self._entry(key)
+        if stored and stored.bytes == blob.bytes and stored.age < FRESH_SECONDS:
+            return
+        with data.open("rb") if isinstance(data, Path) else io.BytesIO(data) as stream:
+            self._client.put_object(self.bucket, key, cast(BinaryIO, stream), blob.bytes, part_size=PART_BYTES)
+
+    def _upload(self, key: str, blob: Blob, path: Path) -> bool:
         try:
-            return self._client.stat_object(self.bucket, key).size
+            stored = self._client.stat_object(self.bucket, key)
+            if stored.size == blob.bytes and (stored.metadata or {}).get("x-amz-meta-sha256") == blob.sha256:
+                return False
+        except minio.error.S3Error as error:
+            if error.code != "NoSuchKey":
+                raise
+        self._client.fput_object(self.bucket, key, str(path), metadata={"sha256": blob.sha256}, part_size=PART_BYTES)
+        return True
+
+    def _read(self, key: str, length: int = 0) -> bytes | None:
+        def request() -> bytes | None:
+            try:
+                with self._client.get_object(self.bucket, key, length=length) as response:
+                    return response.read()
+            except minio.error.S3Error as error:
+                if error.code not in ("NoSuchKey", "InvalidRange"):
+                    raise
+                return None
+
+        with self._explained(f"read {key}"):
+            return insistently(request)
+
+    def _entry(self, key: str) -> Entry | None:
+        try:
+            found = self._client.stat_object(self.bucket, key)
         except minio.error.S3Error as error:
             if error.code != "NoSuchKey":
                 raise
             return None
+        return _entry(key, found.size, found.last_modified)
 
-    def _download(self, key: str, blob: Blob, sink: BinaryIO) -> None:
+    def _remove(self, keys: list[str]) -> None:
+        doomed = [minio.deleteobjects.DeleteObject(key) for key in keys]
+        for failed in self._client.remove_objects(self.bucket, doomed):
+            raise PrivadvError(f"S3 at {self.endpoint} did not remove {failed.name} ({failed.code})")
+
+    def _download(self, key: str, blob: Blob, sink: BinaryIO | None) -> None:
         found = ""
-        for attempt in range(DOWNLOAD_TRIES):
-            sink.seek(0)
-            sink.truncate()
+        for _ in range(DOWNLOADS):
             with self._explained(f"get {key}"):
                 try:
-                    found = self._stream(key, sink)
+                    found = insistently(partial(self._stream, key, sink))
                 except minio.error.S3Error as error:
                     if error.code != "NoSuchKey":
                         raise
                     raise DamagedError(f"{key} is missing from bucket '{self.bucket}' at {self.endpoint}: "
-                                       "run the stage that writes it again") from None
-                except urllib3.exceptions.HTTPError:
-                    # urllib3 retries a request, but not a body that breaks off.
-                    if attempt + 1 == DOWNLOAD_TRIES:
-                        raise
-                    continue
+                                       f"{self._mend(key)}") from None
             if found == blob.sha256:
                 return
         raise DamagedError(f"{key} in bucket '{self.bucket}' at {self.endpoint} is corrupt (its sha256 is "
-                           f"{found[:12]}...): remove the object and run the stage that writes it again")
+                           f"{found[:12]}...): remove it with `python -m privadv.store verify --delete`, then "
+                           f"{self._mend(key)}")
 
-    def _stream(self, key: str, sink: BinaryIO) -> str:
+    def _mend(self, key: str) -> str:
+        """How a blob comes back, in words."""
+        digest = key.rpartition("/")[2]
+        with suppress(PrivadvError):  # what is missing is to be said in any case
+            for name, record in self.published().items():
+                if digest in record.names or name.endswith(digest):
+                    wrote = f"{record.stage} {record.row}".rstrip()
+                    return f"{wrote} wrote it, so run this stage again: rerun={record.stage}"
+        return "run the stage that writes it again: rerun=<stage>"
+
+    def _stream(self, key: str, sink: BinaryIO | None) -> str:
         digest = hashlib.sha256()
+        if sink:
+            sink.seek(0)
+            sink.truncate()
         with self._client.get_object(self.bucket, key) as response:
             for chunk in response.stream(CHUNK_BYTES):
                 digest.update(chunk)
-                sink.write(chunk)
+                if sink:
+                    sink.write(chunk)
         return digest.hexdigest()
 
     @property
     def _client(self) -> minio.Minio:
         # Sockets must not be shared with a forked child.
         if self._client_of is None or self._client_of[0] != os.getpid():
-            self._client_of = os.getpid(), self._connect()
+            self._client_of = os.getpid(), connect(self.endpoint, self._credentials, self.region)
         return self._client_of[1]
-
-    def _connect(self) -> minio.Minio:
-        pool = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=5, read=60), maxsize=10,
-            retries=urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]))
-        try:
-            url = urlsplit(self.endpoint)
-            beyond = url.path or url.query or url.fragment or url.username
-            if url.scheme not in ("http", "https") or not url.hostname or beyond:
-                raise ValueError
-            return minio.Minio(url.netloc, *self._credentials, secure=url.scheme == "https",
-                               region=self.region, http_client=pool)
-        except ValueError:
-            # The value is not shown: someone may have put a password into it.
-            raise PrivadvError("PRIVADV_S3_ENDPOINT is not of the form http://host:port or https://host:port "
-                               "without a path or credentials: mend it") from None
 
     def _ensure_bucket(self) -> None:
         with self._explained("find the bucket"):
@@ -275,24 +336,8 @@ class Store:
                 if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                     raise
 
-    @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
-        place = f"S3 at {self.endpoint}, bucket '{self.bucket}'"
-        try:
-            yield
-        except minio.error.S3Error as error:
-            if error.code in REFUSED:
-                raise PrivadvError(f"{place}: refused to {what} ({error.code}): check AWS_ACCESS_KEY_ID, "
-                                   "AWS_SECRET_ACCESS_KEY and their rights") from None
-            mend = MENDS.get(error.code or "", "is this an S3 server? see its log")
-            raise PrivadvError(f"{place}: could not {what} ({error.code}, {error.message}): {mend}") from None
-        except minio.error.MinioException as error:
-            reason = " ".join(str(error).split())[:200]
-            raise PrivadvError(f"{place}: could not {what} ({reason}): is this an S3 server? "
-                               "see its log") from None
-        except urllib3.exceptions.HTTPError as error:
-            raise PrivadvError(f"{place}: cannot be reached to {what} ({_reason(error)}): check "
-                               "PRIVADV_S3_ENDPOINT and that the server runs") from None
+    def _explained(self, what: str) -> AbstractContextManager[None]:
+        return explained(f"S3 at {self.endpoint}, bucket '{self.bucket}'", what)
 
 
 def _cache_bytes(text: str | None) -> int:
@@ -315,6 +360,6 @@ def _plain(key: str) -> str:
     return key
 
 
-def _reason(error: urllib3.exceptions.HTTPError) -> str:
-    cause = getattr(error, "reason", None) or error
-    return str(cause).rpartition(": ")[2]
+def _entry(key: str | None, size: int | None, modified: datetime | None) -> Entry:
+    now = datetime.now(UTC)
+    return Entry(cast(str, key), size or 0, (now - (modified or now)).total_seconds())
