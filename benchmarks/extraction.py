@@ -36,7 +36,7 @@ def rows(repeats: int = 5) -> list[Row]:
 
 
 def make(folder: Path) -> dict[str, Path]:
-    """The videos, out of a natural one: PRIVADV_REFERENCE_DATA/video/*.mp4, else ffmpeg's life-like generator (said in the name)."""
+    """The videos, out of a natural one: PRIVADV_REFERENCE_DATA/video/*.mp4, else ffmpeg's generator (said in the name)."""
     reference = os.environ.get("PRIVADV_REFERENCE_DATA")
     natural = sorted(Path(reference, "video").glob("*.mp4")) if reference else []
     source = (

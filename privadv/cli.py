@@ -1,4 +1,4 @@
-"""One command for all: ``privadv filter``, ``privadv data``, ... Each is a module's own ``main``, imported only when it is called."""
+"""One command for all: ``privadv filter``, ``privadv data``, ... Each is a module's own ``main``, imported when called."""
 
 from __future__ import annotations
 

@@ -58,7 +58,8 @@ class _PlainLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
-            raise yaml.MarkedYAMLError(problem="an anchor, alias or tag, which is not taken", problem_mark=event.start_mark)
+            problem = "an anchor, alias or tag, which is not taken"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # pyright: ignore[reportArgumentType]
         return super().compose_node(parent, index)
 
 

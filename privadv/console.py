@@ -49,7 +49,7 @@ def _format(values: dict[str, float]) -> str:
 
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[_Bar | _Lines]:
-    """Show ``what`` advancing to ``total``, None where nobody knows it; call ``.advance(n, name=value, ...)`` on what is yielded."""
+    """Show ``what`` advancing to ``total``, None where nobody knows it: ``.advance(n, name=value, ...)`` on what is yielded."""
     if not sys.stdout.isatty():
         yield _Lines(what, total)
         return

@@ -174,7 +174,7 @@ def _positive(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="privadv filter", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("input", metavar="IN", help="a video, a folder of images, rtsp://..., /dev/video0, or - for raw RGB frames")
+    parser.add_argument("input", metavar="IN", help="a video, a folder of images, rtsp://..., /dev/video0, - for raw RGB frames")
     parser.add_argument("output", metavar="OUT", help="a .mp4, a new folder for PNG images, or - for raw RGB frames")
     parser.add_argument("--model", required=True, help="a published folder, an exported .onnx, or models:/NAME@ALIAS")
     parser.add_argument("--native", action="store_true", help="keep the resolution; no leakage figure covers that")

@@ -19,7 +19,8 @@ import websocket
 BINARIES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
          "--no-first-run", "--hide-scrollbars", "--remote-debugging-port=0", "--remote-allow-origins=*",
-         "--disable-site-isolation-trials", "--disable-features=IsolateOrigins,site-per-process,IsolateSandboxedIframes")  # fmt: skip
+         "--disable-site-isolation-trials",
+         "--disable-features=IsolateOrigins,site-per-process,IsolateSandboxedIframes")  # fmt: skip
 
 
 class Browser:

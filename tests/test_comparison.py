@@ -92,7 +92,7 @@ def test_ranked_by_what_each_dominates_alone() -> None:
 
 
 def test_other_clips_splits_or_suites_are_compared_apart() -> None:
-    runs = [finished("a", 0.9, 0.1), *(finished(digest, 0.9, 0.1, **{f"digest.{digest}": "other"})
+    runs = [finished("a", 0.9, 0.1), *(finished(digest, 0.9, 0.1, 0, 1.0, 0, **{f"digest.{digest}": "other"})
                                       for digest in ("dataset", "split", "suite"))]  # fmt: skip
     found, left_out = compare([*runs, finished("old", 0.9, 0.1).model_copy(update={"tags": {}})])
     assert len(found) == 4 and [run.name for run in left_out] == ["old"]
@@ -138,7 +138,7 @@ def test_only_a_dominated_filter_is_refused(kept: float, leaked: float, refused:
 
 @pytest.mark.parametrize("digest", ["digest.dataset", "digest.split", "digest.suite"])
 def test_a_champion_of_other_clips_or_attackers_is_not_compared(digest: str) -> None:
-    challenger = version(finished("new", 0.99, 0.01, **{digest: "other"}), 2)
+    challenger = version(finished("new", 0.99, 0.01, 0, 1.0, 0, **{digest: "other"}), 2)
     with pytest.raises(PrivadvError, match=f"cannot be compared .* {digest} is other"):
         check(challenger, version(finished("champion", 0.9, 0.1), 1), False)
 

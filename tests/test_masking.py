@@ -118,8 +118,8 @@ def test_annotations_that_are_none_are_one_line(content: object, said: str, arra
 
 def test_boxes_come_from_one_place_and_rows_without_them_are_refused(array: ClipArray) -> None:
     for wrong in ({}, {"boxes": "a.json", "detector": "a:b"}, {"detector": "no path"}):
-        with pytest.raises(ValueError):
-            Masking(**wrong)
+        with pytest.raises(PrivadvError):
+            Masking.parse(wrong, "masking")
     with pytest.raises(PrivadvError, match=r"set render\.masking"):
         list(row("mask:black").released(array, None))
     with pytest.raises(PrivadvError, match=r"set render\.masking"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
@@ -36,7 +38,7 @@ def test_average_precision_by_hand() -> None:
 def test_average_precision_is_that_of_scikit_learn(levels: int) -> None:
     for seed in range(20):
         scores, labels = made(seed, levels=levels)
-        assert average_precision(scores, labels) == pytest.approx(average_precision_score(labels, scores, average=None))
+        assert average_precision(scores, labels) == pytest.approx(average_precision_score(labels, scores, average=cast(Any, None)))
 
 
 @pytest.mark.parametrize("levels", [0, 2])
@@ -111,7 +113,7 @@ def test_leakage_of_attributes_is_the_highest_cmap_of_every_resample() -> None:
     one = result(labels, first, second)
     bootstrap = Bootstrap(one.groups, resamples=300, private=one.private_groups)
     draws = bootstrap.leakage([one])
-    expected = max(np.mean(average_precision_score(labels, each, average=None)) for each in (first, second))
+    expected = max(np.mean(average_precision_score(labels, each, average=cast(Any, None))) for each in (first, second))
     assert draws[0] == pytest.approx(expected) == max(attacker.score for attacker in one.attackers)
     found = Estimate.of(draws)
     assert found.low < found.value < found.high

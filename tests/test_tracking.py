@@ -398,6 +398,7 @@ def test_a_pipeline_s_data_and_filter_are_sent_once_and_the_newest_filter_is_the
     assert (run.data.params, run.data.tags["dataset"], run.data.tags["kind"]) == ({"game.gamma": "2"}, "sbu", "pipeline")
     assert run.data.tags["mlflow.note.content"] == (
         f"| A_T |\n\n![figures/plot.png](get-artifact?path=figures%2Fplot.png&run_uuid={run.info.run_id})")
+    assert run.inputs is not None
     (read,) = run.inputs.dataset_inputs
     assert (read.dataset.name, read.dataset.digest, read.tags[0].value) == ("sbu", "ab" * 18, "training")
     assert [version.run_id for version in local.search_model_versions("name = 'privadv-sbu-8x8'")] == [
@@ -424,9 +425,9 @@ def test_a_registered_filter_is_data_that_the_installed_package_rebuilds(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace}/mlflow.db")
     loaded = mlflow.pyfunc.load_model(str(data.parents[1]))
     assert np.array_equal(loaded.predict(clips), expected)
-    assert loaded.input_example.shape == (2, 2, 8, 8, 3) and loaded.metadata.signature is not None
+    assert loaded.input_example is not None and loaded.input_example.shape == (2, 2, 8, 8, 3) and loaded.metadata.signature is not None
     (data / "filter.safetensors").write_bytes(b"other")
-    with pytest.raises(PrivadvError, match="not the weights that filter.json names"):
+    with pytest.raises(PrivadvError, match=r"not the weights that filter\.json names"):
         open_folder(data)
 
 
@@ -440,7 +441,7 @@ def test_the_prepared_page_is_kept_with_its_experiment(workspace: Path, local: M
     assert "metrics.`A_B_max`" in state["selectedColumns"] and state["searchFilter"] == "tags.kind = 'pipeline'"
     with pytest.raises(PrivadvError, match="no experiment 'other': one of privadv"):
         Archive().runs("other")
-    with pytest.raises(PrivadvError, match="--filter .*does not take it"):
+    with pytest.raises(PrivadvError, match=r"--filter .*does not take it"):
         Archive().runs("privadv", "nonsense")
 
 

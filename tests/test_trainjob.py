@@ -27,7 +27,7 @@ CLUSTER = {
     "stages": {"train_adversarial": {"gpus": 4, "cpu": 16, "scratch": "50Gi", "queue": "gpus", "nodes": {"gpu": "h100"}}},
 }
 CLIPS = Blob(sha256="1" * 64, bytes=5)
-INPUTS = dict.fromkeys(("clips", "degradation", "target", "budget"), CLIPS)
+INPUTS: dict[str, Blob] = dict.fromkeys(("clips", "degradation", "target", "budget"), CLIPS)
 
 
 def config(**cluster: object) -> RunConfig:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import pydantic
@@ -168,7 +168,7 @@ def _imported(detector: str) -> Detector:
         raise PrivadvError(f"render.masking.detector {detector} cannot be imported ({error}): check it") from None
     if not callable(found):
         raise PrivadvError(f"render.masking.detector {detector} is no function: name one")
-    return found
+    return cast(Detector, found)
 
 
 def _checked(boxes: Sequence[Sequence[Box]], clip: Clip, detector: str) -> Sequence[Sequence[Box]]:

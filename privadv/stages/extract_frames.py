@@ -132,7 +132,8 @@ def _extract_set(config: Config, parts: Parts, context: StageContext) -> ClipSet
                 raise PrivadvError(f"split '{split}' of {part.selection.dataset} has no clips: {_why(ledger)}")
     clip_set = ClipSet(
         dataset=name, synthetic=any(part.synthetic for part in every), row="raw", encoding=config.encoding,
-        splits=shards, resize=config.resize, target=first.reader.target, budget=first.reader.budget, quarantined=tuple(ledger.quarantined),
+        splits=shards, resize=config.resize, target=first.reader.target, budget=first.reader.budget,
+        quarantined=tuple(ledger.quarantined),
         geometry=Geometry(frames=first.selection.frames, height=config.crop[0], width=config.crop[1]),
         lineage={"config": _settings(config), "listing": _listing(parts)})
     copies = sum(part.reading.found.copies for part in every)

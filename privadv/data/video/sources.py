@@ -67,10 +67,16 @@ class Source(Protocol):
     ``live``: it goes on until somebody ends it.
     """
 
-    time_base: Fraction
-    rate: Fraction
-    total: int | None
-    live: bool
+    @property
+    def time_base(self) -> Fraction: ...
+    @property
+    def rate(self) -> Fraction: ...
+    @property
+    def total(self) -> int | None: ...
+    @property
+    def live(self) -> bool: ...
+    @property
+    def sound(self) -> av.AudioStream | None: ...
 
     def __iter__(self) -> Iterator[Frame | Sound]: ...
 
