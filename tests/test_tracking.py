@@ -425,7 +425,8 @@ def test_a_registered_filter_is_data_that_the_installed_package_rebuilds(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace}/mlflow.db")
     loaded = mlflow.pyfunc.load_model(str(data.parents[1]))
     assert np.array_equal(loaded.predict(clips), expected)
-    assert loaded.input_example is not None and loaded.input_example.shape == (2, 2, 8, 8, 3) and loaded.metadata.signature is not None
+    assert loaded.input_example is not None and loaded.input_example.shape == (2, 2, 8, 8, 3)
+    assert loaded.metadata.signature is not None
     (data / "filter.safetensors").write_bytes(b"other")
     with pytest.raises(PrivadvError, match=r"not the weights that filter\.json names"):
         open_folder(data)
