@@ -109,7 +109,8 @@ class Cluster(Section):
     (``sha256:...``) or a whole reference. ``cpu_stages`` and ``gpu_stages`` hold what all stages of the kind have in
     common, ``stages`` what a single one has of its own: each sets only the values that it names. ``config_maps`` and
     ``secrets`` give pods their environment: for each object its keys, and the variables that they become. ``rows``
-    baselines, and ``readers`` of each row under fan_out: attacker, run at the same time. ``train_jobs``: stages that are also made as TrainJobs.
+    baselines, and ``readers`` of each row under fan_out: attacker, run at the same time. ``train_jobs``: stages that
+    are also made as TrainJobs.
     """
 
     registry: str = ""
