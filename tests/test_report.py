@@ -570,7 +570,9 @@ def test_stage_reports_to_all_sides(store: Store, tmp_path: Path, monkeypatch: p
         configuration=made.configuration,
     )
     report = Report.parse((tmp_path / "out").read_text(), "report")
-    assert report.filter == made.stages()["game"].degradation and report.seeds == (0,)
+    game = made.stages()["game"].degradation
+    assert report.filter and (report.filter.spec, report.filter.weights) == (game.spec, game.weights)
+    assert report.seeds == (0,)
     assert report.table == wording.table(summary(made)) and report.metrics["A_T"] == pytest.approx(
         0.86, abs=0.003
     )

@@ -1,70 +1,81 @@
-"""Who pays and who is exposed: utility and leakage of a row by class, since a mean can hide the group that fares worst."""
+"""Who pays and who is exposed: a row's utility and leakage by class, since a mean can hide the group that fares worst."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from privadv.evaluation.results import RowResult
+from privadv.data.manifest import ClipSet, Task
+from privadv.evaluation.results import ReaderResult
 from privadv.evaluation.summary import Row
 
 
 @dataclass(frozen=True)
 class Group:
-    """Test clips of one class: how many, and the share of them whose class is read (recall), over all seeds."""
+    """The test clips of one class, of the ``task`` that the class belongs to; shares in [0, 1], means over the seeds.
 
+    ``kept``: the share whose target class the fresh target reads. ``leaked``: the share whose budget class is read by
+    the attacker that reads most *in this group*: one that is weak on average may know one person well. None where no
+    test clip of the group was shown to such a reader.
+    """
+
+    task: str
     name: str
     clips: int
-    read: float
+    kept: float | None
+    leaked: float | None
 
 
-def kept(row: Row, classes: Sequence[str]) -> list[Group]:
-    """What the fresh target reads of each target class, the worst first."""
-    return sorted(
-        _groups(classes, [(one.target_labels, one.target.predictions) for one in row.results]),
-        key=lambda group: group.read,
-    )
-
-
-def leaked(row: Row, classes: Sequence[str]) -> list[Group]:
-    """What each class gives away to the attacker that reads *it* best, the most exposed first.
-
-    The maximum is taken class by class: an attacker that is weak on average may know one person well. Attributes are no
-    groups of clips: there is nothing to say of them here.
-    """
-    if any(reader.scores for one in row.results for reader in one.attackers):
-        return []
-    each = [_most(one, classes) for one in row.results]
-    groups = [
-        Group(name, same[0].clips, float(np.mean([group.read for group in same])))
-        for name, same in zip(classes, zip(*each, strict=True), strict=True)
-        if same[0].clips
+def groups(row: Row, clips: ClipSet) -> list[Group]:
+    """A group a class of the target and of the budget task; of an attribute, the clips that show it and those that don't."""
+    apart = bool(row.results[0].private_ids)  # the two tasks have test clips of their own
+    target = [
+        Group(clips.target.name, name, int(members.sum()), _kept(row, members), None if apart else _leaked(row, members))
+        for name, members in _classes(clips.target, row.results[0].target_labels)
+        if members.any()
     ]
-    return sorted(groups, key=lambda group: -group.read)
-
-
-def _most(one: RowResult, classes: Sequence[str]) -> list[Group]:
-    by_attacker = [_of(classes, one.budget_labels, reader.predictions) for reader in one.attackers]
-    return [max(same, key=lambda group: group.read) for same in zip(*by_attacker, strict=True)]
-
-
-def _groups(classes: Sequence[str], runs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Group]:
-    labels, predictions = (np.concatenate([np.asarray(run[i]) for run in runs]) for i in (0, 1))
-    found = _of(classes, labels, predictions)
-    return [Group(group.name, group.clips // len(runs), group.read) for group in found if group.clips]
-
-
-def _of(
-    classes: Sequence[str], labels: Sequence[object] | np.ndarray, predictions: Sequence[int] | np.ndarray
-) -> list[Group]:
-    of_class, right = np.asarray(labels), np.asarray(labels) == np.asarray(predictions)
-    return [
-        Group(
-            name,
-            int((of_class == number).sum()),
-            float(right[of_class == number].mean()) if (of_class == number).any() else 0.0,
-        )
-        for number, name in enumerate(classes)
+    budget = [
+        Group(clips.budget.name, name, int(members.sum()), None if apart else _kept(row, members), _leaked(row, members))
+        for name, members in _classes(clips.budget, row.results[0].budget_labels)
+        if members.any()
     ]
+    return target + budget
+
+
+def least_kept(found: Sequence[Group]) -> Group | None:
+    """The group whose target class is read least."""
+    return min((one for one in found if one.kept is not None), key=lambda one: one.kept or 0.0, default=None)
+
+
+def most_leaked(found: Sequence[Group]) -> Group | None:
+    """The group that gives most away."""
+    return max((one for one in found if one.leaked is not None), key=lambda one: one.leaked or 0.0, default=None)
+
+
+def _classes(task: Task, labels: object) -> Iterator[tuple[str, np.ndarray]]:
+    """A group's name, and which test clips belong to it; they are the same in all seeds."""
+    labels = np.asarray(labels)
+    for number, name in enumerate(task.classes):
+        if task.multi_label:
+            yield name, labels[:, number] == 1
+            yield f"not {name}", labels[:, number] == 0
+        else:
+            yield name, labels == number
+
+
+def _kept(row: Row, members: np.ndarray) -> float:
+    return float(np.mean([_read(one.target, one.target_labels, members) for one in row.results]))
+
+
+def _leaked(row: Row, members: np.ndarray) -> float | None:
+    if row.results[0].attackers[0].scores:
+        return None  # how attributes are read is a table of its own
+    return float(np.mean([
+        max(_read(reader, one.budget_labels, members) for reader in one.attackers) for one in row.results
+    ]))  # fmt: skip
+
+
+def _read(reader: ReaderResult, labels: object, members: np.ndarray) -> float:
+    return float((np.asarray(reader.predictions) == np.asarray(labels))[members].mean())

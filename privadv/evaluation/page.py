@@ -15,6 +15,7 @@ import yaml
 from privadv.data.manifest import ClipSet
 from privadv.evaluation import wording
 from privadv.evaluation.figures import Picture
+from privadv.evaluation.groups import groups
 from privadv.evaluation.metrics import Estimate
 from privadv.evaluation.results import ReaderResult
 from privadv.evaluation.summary import Evidence, Row, Summary, by_attacker
@@ -26,6 +27,9 @@ precision (AP) over the attributes; its blind guess is their mean prevalence, wh
 show them. AUROC and balanced accuracy are 0.50 for a blind guess whatever the prevalence. A dash: all test
 clips or none show it. Of attributes an attacker has fitted its training clips where its mean balanced accuracy
 on them is high enough.</p>"""
+GROUPS = """<p class="soft">Target read: the share of the group's clips whose target class the fresh target reads. Most read by
+one attacker: the share whose budget class is read by the attacker that reads most in this group. It is a maximum over
+attackers within few clips, so it lies high by chance: compare groups, not the number with A_B_max.</p>"""
 STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 SYNTHETIC = """<li>The videos are synthetic: figures drawn for this purpose. The numbers say that the system works, not how well
 it would do on footage of real people.</li>"""
@@ -49,6 +53,7 @@ def render(
         plot=figure_html(plot) + _published(summary),
         rows=_rows(summary),
         frames=_frames(samples),
+        groups=_groups(summary),
         attributes=_attributes(summary),
         attackers="".join(
             _attackers(summary.row(name), number == 0) for number, name in enumerate(("filter", "raw"))
@@ -152,6 +157,22 @@ def _row(summary: Summary, row: Row) -> list[str]:
         _number(row.mean_leakage),
         _number(row.unseen_leakage),
     ]
+
+
+def _groups(summary: Summary) -> str:
+    """What the filter keeps and leaks of every class, the worst named."""
+    found = groups(summary.row("filter"), summary.clips)
+    tables = [
+        table_html([f"{task} (filter)", ".clips", ".target read", ".most read by one attacker"], [
+            ("", [escape(one.name), str(one.clips), _number(one.kept), _number(one.leaked)])
+            for one in sorted(found, key=lambda one: -(one.leaked or 0)) if one.task == task
+        ])
+        for task in dict.fromkeys(one.task for one in found)
+    ]  # fmt: skip
+    return (
+        f"<h2>Who pays, who is exposed</h2><p>{escape(wording.worst(found))}</p>"
+        + _details("every class", f'<div class="side">{"".join(tables)}</div>{GROUPS}')
+    )
 
 
 def _attributes(summary: Summary) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Sequence
 from statistics import fmean
 
+from privadv.evaluation.groups import Group, least_kept, most_leaked
 from privadv.evaluation.metrics import Estimate
 from privadv.evaluation.summary import CONTROLS, ENOUGH, READ, Row, Summary
 
@@ -112,6 +114,19 @@ def verdict(summary: Summary) -> str:
         f"of the controls, {' and '.join(controls)} (enough is {READ:.2f} on both; they "
         f"carry no noise of a filter's release).{_few_unseen(own)}"
     )
+
+
+def worst(found: Sequence[Group]) -> str:
+    """The group that the filter serves worst, and the one that it exposes most."""
+    least, most = least_kept(found), most_leaked(found)
+    said = [f"The filter keeps least of {_group(least)}: the target reads {percent(least.kept or 0)}"] if least else []
+    if most:
+        said.append(f"the most exposed group is {_group(most)}, of whose clips one attacker reads {percent(most.leaked or 0)}")
+    return f"{'; '.join(said)}."
+
+
+def _group(group: Group) -> str:
+    return f"{group.task} '{group.name}' ({group.clips} test clips)"
 
 
 def _few_unseen(own: Row) -> str:

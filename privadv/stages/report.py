@@ -19,6 +19,7 @@ from privadv.config import Section
 from privadv.data.manifest import ClipSet
 from privadv.evaluation import identity, wording
 from privadv.evaluation.figures import Picture, Points, curves, privacy_utility
+from privadv.evaluation.groups import groups, least_kept, most_leaked
 from privadv.evaluation.page import render, stage_seconds
 from privadv.evaluation.results import RowResult
 from privadv.evaluation.summary import Evidence, Summary, plain, summarise
@@ -165,9 +166,17 @@ def _of_filter(summary: Summary) -> dict[str, float]:
     own, metrics = summary.row("filter"), summary.evidence[0].filtered_clips.metrics
     intervals = {"A_T": own.target, "A_B_max": own.leakage}
     measured = {name: metrics[name] for name in ("psnr", "filter_ms_per_frame") if name in metrics}
-    return measured | {
+    return measured | _worst(summary) | {
         f"{name}_{side}": getattr(estimate, side) for name, estimate in intervals.items() for side in ("low", "high")
     }
+
+
+def _worst(summary: Summary) -> dict[str, float]:
+    """What is kept of the class that the filter serves worst, and read of the one that it exposes most."""
+    found = groups(summary.row("filter"), summary.clips)
+    least, most = least_kept(found), most_leaked(found)
+    values = {"worst_group/A_T": least and least.kept, "worst_group/A_B_max": most and most.leaked}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _earlier(evidence: Evidence) -> dict[str, float]:
