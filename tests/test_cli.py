@@ -69,7 +69,8 @@ def test_a_mistake_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert len([line for line in said.splitlines() if line.startswith("privadv: ")]) == 1
 
 
-@pytest.mark.parametrize("arguments", [["unheard-of"], ["filter"], ["filter", "--unheard-of"], ["store", "burn"], ["data"]], ids=str)
+@pytest.mark.parametrize("arguments", [["unheard-of"], ["filter"], ["filter", "--unheard-of"], ["store", "burn"], ["data"]],
+                         ids=str)
 def test_a_call_that_is_none(arguments: list[str]) -> None:
     code, _, said = call(*arguments)
     assert code == 2 and "Traceback" not in said and said
