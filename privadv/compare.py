@@ -6,13 +6,13 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from privadv.console import say
 from privadv.errors import PrivadvError
-from privadv.evaluation.comparison import Comparison, compare
-from privadv.evaluation.comparison_page import draw, page, table
-from privadv.evaluation.summary import plain
-from privadv.tracking.archive import Archive
+
+if TYPE_CHECKING:
+    from privadv.evaluation.comparison import Comparison
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,6 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(experiment: str, filter_: str, output: Path) -> None:
     """Print the tables, write page and figures to ``output`` and log them to a run of their own."""
+    from privadv.evaluation.comparison import compare
+    from privadv.evaluation.comparison_page import draw, page, table
+    from privadv.tracking.archive import Archive
+
     archive = Archive()
     comparisons, left_out = compare(archive.runs(experiment, filter_))
     pictures = [draw(one, f"pareto_{number}" if number else "pareto") for number, one in enumerate(comparisons)]
@@ -55,6 +59,8 @@ def _write(output: Path, files: dict[str, bytes]) -> None:
 
 def _metrics(comparison: Comparison) -> dict[str, float]:
     """The newest comparison's hypervolumes."""
+    from privadv.evaluation.summary import plain
+
     methods = {f"hypervolume/{plain(method)}": volume for method, volume in comparison.by_method().items()}
     return {"hypervolume": comparison.hypervolume, **methods}
 

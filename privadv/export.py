@@ -62,6 +62,8 @@ def _run(wanted: argparse.Namespace) -> None:
     say(accept(step, Graph(sealed, step.needs), wanted.precision, left))
     _write(wanted.onnx, sealed)
     say(f"exported: {wanted.onnx} ({len(sealed) / 1e6:.2f} MB, {wanted.precision}, {', '.join(step.needs.names)})")
+    if wanted.precision != "fp32":
+        say(f"no leakage figure covers the {wanted.precision} graph: A_T and A_B_max are those of the filter in 32 bit")
     timed = Graph(sealed, step.needs, wanted.threads)
     say(f"\nonnxruntime on {wanted.threads} thread(s) of this machine:")
     say(f"{'size':>9}  {'ms/frame':>9}  {'frames/s':>8}  {'GFLOP/frame':>11}  parameters")

@@ -140,6 +140,8 @@ def _facts(wanted: argparse.Namespace, opened: Opened, lag: int) -> Iterator[str
         yield f"measured on {made}: A_T {measured.A_T:.2f}, A_B_max {measured.A_B_max:.2f}{weight}"
         yield (f"the figures are those of single clips of {measured.frames} frames; a longer video shows more of everybody "
                "in it, and none covers that")
+    if opened.precision != "fp32":
+        yield f"the figures are not the {opened.precision} graph's, but those of the filter in 32 bit: none covers this one"
     if opened.step.needs.before:
         yield f"each frame is compared to the one {lag} before it"
     if wanted.seed is not None and opened.step.needs.noise:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from privadv.console import say
 from privadv.errors import PrivadvError
-from privadv.evaluation.comparison import dominated
-from privadv.evaluation.identity import COMPARABLE
-from privadv.tracking.archive import Archive, Version
+
+if TYPE_CHECKING:
+    from privadv.tracking.archive import Version
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 
@@ -32,6 +33,8 @@ def run(model: str, which: str = CANDIDATE, without_evidence: bool = False) -> N
         PrivadvError: there is no such version, its run failed or proves nothing, it cannot be compared with the
             present champion, or the champion dominates it.
     """
+    from privadv.tracking.archive import Archive
+
     archive = Archive()
     challenger, champion = archive.version(model, which), archive.version(model, CHAMPION)
     if challenger is None:
@@ -45,6 +48,9 @@ def run(model: str, which: str = CANDIDATE, without_evidence: bool = False) -> N
 
 def check(challenger: Version, champion: Version | None, without_evidence: bool) -> None:
     """Raises PrivadvError if ``challenger`` must not take the champion's place; None: the place is free."""
+    from privadv.evaluation.comparison import dominated
+    from privadv.evaluation.identity import COMPARABLE
+
     metrics, who = challenger.run.metrics, f"promote: version {challenger.number} of {challenger.model}"
     missing = [name for name in ("A_T", "A_B_max", "leakage_counts") if name not in metrics]
     if missing:

@@ -35,8 +35,8 @@ from privadv.models.checkpoint import ShippedFilter
 from privadv.models.degradation import Degradation
 
 Precision = Literal["fp32", "fp16", "int8"]
-KEY = "privadv"
-"""Of the graph's metadata: which filter it is."""
+KEY, PRECISION = "privadv", "precision"
+"""Of the graph's metadata: which filter it is, and in what arithmetic."""
 OUTPUTS = ["released", "smoothed_after"]
 OPSET = 18
 TRACED = (2, 40, 48)
@@ -135,15 +135,15 @@ class _Calibration(CalibrationDataReader):
 def seal(model: onnx.ModelProto, shipped: ShippedFilter, precision: Precision) -> bytes:
     """The graph's bytes, with what it is written into it."""
     del model.metadata_props[:]
-    for name, text in ((KEY, shipped.canonical()), ("precision", precision)):
+    for name, text in ((KEY, shipped.canonical()), (PRECISION, precision)):
         entry = model.metadata_props.add()
         entry.key, entry.value = name, text
     model.producer_name, model.doc_string = "privadv", ""
     return model.SerializeToString()
 
 
-def open_graph(path: Path) -> tuple[Graph, ShippedFilter]:
-    """An exported filter.
+def open_graph(path: Path) -> tuple[Graph, ShippedFilter, str]:
+    """An exported filter, what it is, and its precision.
 
     Raises:
         PrivadvError: the file cannot be read, is no graph, or none that this project exported.
@@ -151,12 +151,12 @@ def open_graph(path: Path) -> tuple[Graph, ShippedFilter]:
     try:
         data = path.read_bytes()
         model = onnx.load_from_string(data)
-        text = next((one.value for one in model.metadata_props if one.key == KEY), None)
-        if text is None:
+        facts = {one.key: one.value for one in model.metadata_props}
+        if not {KEY, PRECISION} <= facts.keys():
             raise PrivadvError(f"{path}: is no filter that `privadv export` wrote")
-        shipped = ShippedFilter.parse(text, str(path))
+        shipped = ShippedFilter.parse(facts[KEY], str(path))
         spec = shipped.spec
-        return Graph(data, Needs.of(spec.release, spec.build().sees_motion)), shipped
+        return Graph(data, Needs.of(spec.release, spec.build().sees_motion)), shipped, facts[PRECISION]
     except OSError as error:
         raise PrivadvError(f"{path}: cannot be read ({error.strerror})") from None
     except PrivadvError:

@@ -21,11 +21,12 @@ NOWHERE = "give a folder that a run published, its filter.json, an exported .onn
 
 @dataclass(frozen=True)
 class Opened:
-    """A filter that is ready to work, and what is known of it."""
+    """A filter that is ready to work, and what is known of it; ``precision``: fp32, fp16 or int8."""
 
     shipped: ShippedFilter
     step: Stepping
     device: torch.device
+    precision: str = "fp32"
 
     @property
     def measured(self) -> Measured | None:
@@ -42,8 +43,8 @@ def open_model(where: str) -> Opened:
         from privadv.camera.graph import open_graph
         from privadv.device import CPU
 
-        graph, shipped = open_graph(Path(where))
-        return Opened(shipped, graph, CPU)
+        graph, shipped, precision = open_graph(Path(where))
+        return Opened(shipped, graph, CPU, precision)
     from privadv.device import device
 
     filter_, shipped = open_filter(where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ PATIENCE = (10.0, 10.0)
 """Seconds that a stream may take to open, and to give its next packet."""
 IMAGES = {".png", ".jpg", ".jpeg"}
 RATE = Fraction(25)
+REORDERED = 64
+"""Packets that a decoder may hold back, with room to spare."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ class VideoSource:
         self._format = format or ("v4l2" if where.startswith("/dev/video") else "")
         self.live = bool(self._format or URL.match(where))
         self.lost = 0
+        self._decoding: deque[int] = deque(maxlen=REORDERED)
         self._fit = _Fitting(scale, self._path)
         with self._explained():
             self._container = self._open()
@@ -138,7 +142,8 @@ class VideoSource:
                     continue
                 for frame in self._decoded(packet):
                     step = max(1, round(1 / (self.rate * self.time_base)))
-                    pts = frame.pts if frame.pts is not None else (start or 0) + last + step
+                    shown = self._shown(frame)
+                    pts = shown if shown is not None else (start or 0) + last + step
                     start = pts if start is None else start
                     # A clock that stands still or runs back, as those of damaged files and cameras do, goes on by the least.
                     last = max(pts - start, last + 1)
@@ -147,7 +152,15 @@ class VideoSource:
                 raise BadVideo(self._path, "holds no frame")
             yield from self._sounds(waiting, start)
 
+    def _shown(self, frame: av.VideoFrame) -> int | None:
+        """When a frame shows. An AVI stores no such time: its n-th frame shows when its n-th packet is decoded."""
+        if self._container.format.name != "avi":
+            return frame.pts
+        return self._decoding.popleft() if self._decoding else None
+
     def _decoded(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
+        if packet.size and packet.dts is not None:
+            self._decoding.append(packet.dts)
         if packet.is_corrupt and not self.live:
             raise BadVideo(self._path, "is damaged or cut short")
         try:
