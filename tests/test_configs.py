@@ -2,28 +2,73 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+import pipeline
+from privadv.cluster import Cluster
 from privadv.errors import PrivadvError
 from privadv.run_config import RunConfig
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
+each_shipped_run = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@each_shipped_run
 def test_a_shipped_run_loads_and_is_called_as_its_file(path: Path) -> None:
     assert RunConfig.load(path).name == path.stem
+
+
+@pytest.fixture(scope="module")
+def graph() -> Any:
+    """The pipeline, which is the same for all of them: a run is its parameters."""
+    return pipeline.define(cluster=Cluster())
+
+
+@each_shipped_run
+def test_a_shipped_run_compiles_with_its_sections_as_parameters(path: Path, graph: Any, tmp_path: Path) -> None:
+    config = RunConfig.load(path)
+    assert (config.cluster, config.fan_out) == (Cluster(), "row")
+    pipeline._compile(graph, pipeline.parameters(config), tmp_path / "run.yaml")
+    compiled = next(yaml.safe_load_all((tmp_path / "run.yaml").read_text()))
+    inputs = compiled["root"]["inputDefinitions"]["parameters"]
+    sections = {name.removesuffix("_config"): yaml.safe_load(given["defaultValue"])
+                for name, given in inputs.items() if name.endswith("_config")}
+    rows = ["raw", "filter", *inputs["baselines"]["defaultValue"]]
+    again = RunConfig.parse({"name": config.name, "seed": config.seed, "rows": rows, **sections}, "compiled")
+    assert again == config.model_copy(update={"rows": again.rows}) and set(rows) == set(config.rows)
 
 
 PUBLISHED = [f"{data}_{game}" for data in ("sbu", "ucf101_vispr", "hmdb51_pa") for game in ("kbeam", "grl", "entropy")]
 
 
 def shipped(name: str) -> dict[str, Any]:
-    return yaml.safe_load(next(path for path in CONFIGS if path.stem == name).read_text())
+    return yaml.safe_load(path_of(name).read_text())
+
+
+def path_of(name: str) -> Path:
+    return next(path for path in CONFIGS if path.stem == name)
+
+
+def told(name: str) -> list[str]:
+    """What the comments of a run tell to ``--set``, and the restart that they offer."""
+    comments = "\n".join(line for line in path_of(name).read_text().splitlines() if line.lstrip().startswith("#"))
+    restart = re.findall(r"restart: (\{.*\})", comments)
+    return [*(setting.rstrip(".") for setting in re.findall(r"--set (\S+)", comments)),
+            *(f"train_adversarial.restart={one}" for one in restart)]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_a_run_tells_to_set_makes_a_run(name: str) -> None:
+    settings = told(name)
+    config = pipeline.load(path_of(name), settings, None)
+    assert config.attack.profile == "paper" and len(config.attack.attackers) == 10
+    assert {config.pretrain_target.init, config.pretrain_budget.init, config.attack.target_init} == {None}
+    assert config.train_adversarial.restart and config.train_adversarial.restart.every == 100
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
