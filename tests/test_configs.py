@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pipeline
 from privadv.cluster import Cluster
 from privadv.errors import PrivadvError
 from privadv.run_config import RunConfig
+from privadv.sweep import expanded
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
 each_shipped_run = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -68,7 +70,24 @@ def test_what_a_run_tells_to_set_makes_a_run(name: str) -> None:
     config = pipeline.load(path_of(name), settings, None)
     assert config.attack.profile == "paper" and len(config.attack.attackers) == 10
     assert {config.pretrain_target.init, config.pretrain_budget.init, config.attack.target_init} == {None}
-    assert config.train_adversarial.restart and config.train_adversarial.restart.every == 100
+    assert config.train_adversarial.restart and config.train_adversarial.restart.every in (20, 100)
+
+
+def table_command() -> list[str]:
+    """The arguments that the page of the algorithms gives."""
+    page = (CONFIGS[0].parent.parent / "docs" / "algorithms" / "index.md").read_text()
+    (given,) = re.findall(r"pipeline\.py (run .*?)\n\.venv", page, re.DOTALL)
+    return shlex.split(given.replace("\\\n", ""))
+
+
+def test_the_table_of_algorithms_is_eighteen_variants_of_one_run() -> None:
+    options = pipeline._parser().parse_args(table_command())
+    assert options.config == Path("configs/algorithms.yaml")
+    options.config = path_of("algorithms")
+    games = [pipeline.load(one.config, one.set, one.seed).train_adversarial for one in expanded(options)]
+    found = {(game.algorithm.kind, game.models, game.restart is not None) for game in games}
+    assert options.seeds == [0, 1, 2] and len(games) == 18
+    assert found == {(kind, count, plus) for kind in ("kbeam", "grl", "entropy") for count in (1, 2, 4) for plus in (False, True)}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -86,6 +105,9 @@ def test_every_experiment_of_the_seed_work_is_there_under_both_protocols(name: s
      "attack.profile: paper alone takes it"),
     ("sbu_kbeam", "extract_frames", {"frames": 8}, r"size [16, 112, 112] cannot read clips of [8, 112, 112]"),
     ("sbu_kbeam", "attack", {"target": {"network": {"kind": "c3d", "size": [16, 56, 56]}}}, "cannot read clips of"),
+    ("sbu_kbeam", "train_adversarial", {"restart": {"every": 67}}, "the game has 67 rounds: it would never restart"),
+    ("demo", "train_adversarial", {"models": 3}, "train_adversarial.models = 3, but pretrain_budget.readers names 2"),
+    ("demo", "train_adversarial", {"models": 1}, "families of the budget models that play: ['mobilenet']"),
     ("smoke", "render", {"masking": {"boxes": "people.json"}}, "render.masking.resize must be that of extract_frames"),
 ])
 def test_sections_that_do_not_fit_each_other_are_one_line(
