@@ -105,7 +105,10 @@ class RunConfig(Section):
 
     @pydantic.model_validator(mode="after")
     def _seen_is_told(self) -> Self:
-        families = {reader.family for reader in self.pretrain_budget.readers}
+        models, readers = self.train_adversarial.models, self.pretrain_budget.readers
+        if models is not None and models > len(readers):
+            raise ValueError(f"train_adversarial.models = {models}, but pretrain_budget.readers names {len(readers)}")
+        families = {reader.family for reader in readers[:models]}
         if families != set(self.attack.seen):
-            raise ValueError(f"attack.seen must name the families of the budget models: {sorted(families)}")
+            raise ValueError(f"attack.seen must name the families of the budget models that play: {sorted(families)}")
         return self

@@ -2,28 +2,92 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+import pipeline
+from privadv.cluster import Cluster
 from privadv.errors import PrivadvError
 from privadv.run_config import RunConfig
+from privadv.sweep import expanded
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
+each_shipped_run = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@each_shipped_run
 def test_a_shipped_run_loads_and_is_called_as_its_file(path: Path) -> None:
     assert RunConfig.load(path).name == path.stem
+
+
+@pytest.fixture(scope="module")
+def graph() -> Any:
+    """The pipeline, which is the same for all of them: a run is its parameters."""
+    return pipeline.define(cluster=Cluster())
+
+
+@each_shipped_run
+def test_a_shipped_run_compiles_with_its_sections_as_parameters(path: Path, graph: Any, tmp_path: Path) -> None:
+    config = RunConfig.load(path)
+    assert (config.cluster, config.fan_out) == (Cluster(), "row")
+    pipeline._compile(graph, pipeline.parameters(config), tmp_path / "run.yaml")
+    compiled = next(yaml.safe_load_all((tmp_path / "run.yaml").read_text()))
+    inputs = compiled["root"]["inputDefinitions"]["parameters"]
+    sections = {name.removesuffix("_config"): yaml.safe_load(given["defaultValue"])
+                for name, given in inputs.items() if name.endswith("_config")}
+    rows = ["raw", "filter", *inputs["baselines"]["defaultValue"]]
+    again = RunConfig.parse({"name": config.name, "seed": config.seed, "rows": rows, **sections}, "compiled")
+    assert again == config.model_copy(update={"rows": again.rows}) and set(rows) == set(config.rows)
 
 
 PUBLISHED = [f"{data}_{game}" for data in ("sbu", "ucf101_vispr", "hmdb51_pa") for game in ("kbeam", "grl", "entropy")]
 
 
 def shipped(name: str) -> dict[str, Any]:
-    return yaml.safe_load(next(path for path in CONFIGS if path.stem == name).read_text())
+    return yaml.safe_load(path_of(name).read_text())
+
+
+def path_of(name: str) -> Path:
+    return next(path for path in CONFIGS if path.stem == name)
+
+
+def told(name: str) -> list[str]:
+    """What the comments of a run tell to ``--set``, and the restart that they offer."""
+    comments = "\n".join(line for line in path_of(name).read_text().splitlines() if line.lstrip().startswith("#"))
+    restart = re.findall(r"restart: (\{.*\})", comments)
+    return [*(setting.rstrip(".") for setting in re.findall(r"--set (\S+)", comments)),
+            *(f"train_adversarial.restart={one}" for one in restart)]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_a_run_tells_to_set_makes_a_run(name: str) -> None:
+    settings = told(name)
+    config = pipeline.load(path_of(name), settings, None)
+    assert config.attack.profile == "paper" and len(config.attack.attackers) == 10
+    assert {config.pretrain_target.init, config.pretrain_budget.init, config.attack.target_init} == {None}
+    assert config.train_adversarial.restart and config.train_adversarial.restart.every in (20, 100)
+
+
+def table_command() -> list[str]:
+    """The arguments that the page of the algorithms gives."""
+    page = (CONFIGS[0].parent.parent / "docs" / "algorithms" / "index.md").read_text()
+    (given,) = re.findall(r"pipeline\.py (run .*?)\n\.venv", page, re.DOTALL)
+    return shlex.split(given.replace("\\\n", ""))
+
+
+def test_the_table_of_algorithms_is_eighteen_variants_of_one_run() -> None:
+    options = pipeline._parser().parse_args(table_command())
+    assert options.config == Path("configs/algorithms.yaml")
+    options.config = path_of("algorithms")
+    games = [pipeline.load(one.config, one.set, one.seed).train_adversarial for one in expanded(options)]
+    found = {(game.algorithm.kind, game.models, game.restart is not None) for game in games}
+    assert options.seeds == [0, 1, 2] and len(games) == 18
+    assert found == {(kind, count, plus) for kind in ("kbeam", "grl", "entropy") for count in (1, 2, 4) for plus in (False, True)}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -41,6 +105,9 @@ def test_every_experiment_of_the_seed_work_is_there_under_both_protocols(name: s
      "attack.profile: paper alone takes it"),
     ("sbu_kbeam", "extract_frames", {"frames": 8}, r"size [16, 112, 112] cannot read clips of [8, 112, 112]"),
     ("sbu_kbeam", "attack", {"target": {"network": {"kind": "c3d", "size": [16, 56, 56]}}}, "cannot read clips of"),
+    ("sbu_kbeam", "train_adversarial", {"restart": {"every": 67}}, "the game has 67 rounds: it would never restart"),
+    ("demo", "train_adversarial", {"models": 3}, "train_adversarial.models = 3, but pretrain_budget.readers names 2"),
+    ("demo", "train_adversarial", {"models": 1}, "families of the budget models that play: ['mobilenet']"),
     ("smoke", "render", {"masking": {"boxes": "people.json"}}, "render.masking.resize must be that of extract_frames"),
 ])
 def test_sections_that_do_not_fit_each_other_are_one_line(

@@ -178,7 +178,7 @@ class Made:
                 "seed": self.seed,
                 "rows": list(ROWS),
                 "pretrain_budget": {"readers": [{"input": "plain"}, {"input": "adaptive"}]},
-                "train_adversarial": {"algorithm": {"kind": "uniform", "gamma": 2.0}, "restart": None},
+                "train_adversarial": {"algorithm": {"kind": "uniform", "gamma": 2.0}, "models": None, "restart": None},
                 "attack": {"note": "<b>&$", "steps": 400},
             }
         )

@@ -135,6 +135,13 @@ def test_a_killed_game_ends_with_the_weights_of_an_uninterrupted_one(
     assert resumed.curves == straight.curves
 
 
+def test_a_game_with_the_first_of_the_budget_models_alone(store: Store) -> None:
+    config = Config(algorithm=ALGORITHMS["kbeam"], models=1, batch=8)
+    done = play(store, config, Checkpoints(store, "alone"))
+    assert sorted(done.models) == ["budget_0", "degradation", "target"] and done.budget[0].spec.family == "mobilenet"
+    assert "budget_1_accuracy" not in done.metrics
+
+
 def test_the_release_of_the_game_ships_with_its_filter(store: Store) -> None:
     loud = Release(gray=False, noise=0.3, levels=4)
     config = Config(algorithm=ALGORITHMS["uniform"], release=loud, batch=8)

@@ -31,7 +31,7 @@ def _facts(evidence: Evidence, config: dict[str, Any]) -> dict[str, str]:
         "synthetic": str(evidence.clips.synthetic).lower(),
         "algorithm": game["algorithm"]["kind"],
         "restarting": f"every {restart['every']}" if restart else "no",
-        "budget_models": str(len(config["pretrain_budget"]["readers"])),
+        "budget_models": str(game["models"] or len(config["pretrain_budget"]["readers"])),
         "seed": str(evidence.seed),
         "git": evidence.versions["privadv"],
     }

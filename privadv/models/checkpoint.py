@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import pydantic
 from safetensors import SafetensorError
@@ -127,6 +127,12 @@ class Trained(Section):
         """The stage's budget models, in order."""
         count = sum(role.startswith("budget_") for role in self.models)
         return [self._role(f"budget_{k}", ReaderRef) for k in range(count)]
+
+    def first(self, count: int | None) -> Self:
+        """With the first ``count`` budget models alone; None: with all of them."""
+        kept = {f"budget_{k}" for k in range(len(self.budget) if count is None else count)}
+        models = {role: ref for role, ref in self.models.items() if role in kept or not role.startswith("budget_")}
+        return self.model_copy(update={"models": models})
 
     def _role(self, role: str, kind: type[T]) -> T:
         ref = self.models.get(role)

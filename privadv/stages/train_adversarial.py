@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import pydantic
 import torch
@@ -37,16 +37,25 @@ class Config(Section):
     """The algorithm, the batch of the game's feeds, and how often the game is saved (``checkpoint_rounds``).
 
     ``start_from`` names an imported game (``python -m privadv.weights``) that takes this one's place: no round is played.
-    ``restart`` gives any algorithm the papers' "+". ``release`` replaces the release (gray, noise, levels) that the filter
-    was pretrained with; null keeps it.
+    ``models`` is K or M: so many of the pretrained budget models play, the first ones; null lets all of them. ``restart`` gives
+    any algorithm the papers' "+". ``release`` replaces the release (gray, noise, levels) that the filter was pretrained with;
+    null keeps it.
     """
 
     start_from: str | None = None
     algorithm: AnyAlgorithm = UniformConfig()
+    models: int | None = pydantic.Field(default=None, ge=1)
     restart: RestartConfig | None = None
     batch: int = pydantic.Field(default=16, ge=1)
     release: Release | None = None
     checkpoint_rounds: int = pydantic.Field(default=5, ge=1)
+
+    @pydantic.model_validator(mode="after")
+    def _restarts_come(self) -> Self:
+        if self.restart and self.restart.every >= self.algorithm.rounds:
+            raise ValueError(f"restart.every = {self.restart.every}, but the game has {self.algorithm.rounds} rounds: "
+                             "it would never restart")
+        return self
 
 
 class GameFeeds(Feeds):
@@ -90,6 +99,7 @@ def run(
 ) -> Trained:
     """Play all rounds; leaves the filter, the target and the budget models of the game."""
     start = time.monotonic()
+    budget = budget.first(config.models)
     if config.start_from:
         before = (degradation, target, budget)
         degradation, target, budget = (imported(context.store, config.start_from, one) for one in before)
