@@ -5,7 +5,6 @@ import functools
 import logging
 import re
 import signal
-import tempfile
 import threading
 import time
 import warnings
@@ -24,6 +23,7 @@ from components.processes import Processes
 from privadv.code_version import code_version
 from privadv.console import say
 from privadv.errors import PrivadvError
+from privadv.scratch import scratch
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 10.0
@@ -72,9 +72,8 @@ class LocalRunner:
             StageFailedError: a stage failed; no further one was started.
         """
         # kfp leaves a folder in TMPDIR behind for every task.
-        with tempfile.TemporaryDirectory(prefix="privadv-") as scratch, \
-                _tamed(self._observe, self._launcher.seam(self._play, scratch)):
-            kfp.local.init(runner=self._launcher.runner(root), pipeline_root=str(root), workspace_root=scratch,
+        with scratch() as folder, _tamed(self._observe, self._launcher.seam(self._play, str(folder))):
+            kfp.local.init(runner=self._launcher.runner(root), pipeline_root=str(root), workspace_root=str(folder),
                            enable_caching=True, cache_root=str(cache))
             self._running = True
             try:

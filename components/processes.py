@@ -14,6 +14,7 @@ from kfp.local.status import Status
 from kfp.local.subprocess_task_handler import SubprocessTaskHandler
 
 from components.launcher import Child, Seam
+from privadv.scratch import hold
 
 PROJECT = Path(__file__).resolve().parent.parent
 LAUNCH = "_KFP_RUNTIME=true python3"
@@ -57,10 +58,15 @@ class _Process:
 def _start(task: SubprocessTaskHandler, scratch: str) -> _Process:
     path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     ours = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TMPDIR": scratch}
-    return _Process(subprocess.Popen(
-        python_command(task.full_command, sys.executable), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", start_new_session=True,
-        env={**os.environ, **task.env_vars, **ours}))
+    # A stage may outlive a killed run: until its end, it keeps the folder that it works in.
+    lock = hold(scratch)
+    try:
+        return _Process(subprocess.Popen(
+            python_command(task.full_command, sys.executable), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", start_new_session=True,
+            pass_fds=(lock,), env={**os.environ, **task.env_vars, **ours}))
+    finally:
+        os.close(lock)
 
 
 def python_command(full_command: list[str], python: str) -> list[str]:

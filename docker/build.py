@@ -62,12 +62,15 @@ def _podman(options: argparse.Namespace) -> dict[str, str]:
     """One image after the other; what they share comes from the layers of the first."""
     arguments = [part for name in ARGUMENTS
                  for part in ("--build-arg", f"{name.upper()}={getattr(options, name)}")]
+    # Again, because podman's cache takes a LABEL for the same whatever its arguments are.
+    labels = [part for name in ("version", "revision")
+              for part in ("--label", f"org.opencontainers.image.{name}={getattr(options, name)}")]
     secrets = [part for secret in _secrets(options) for part in ("--secret", secret)]
     placed = {}
     for image in IMAGES:
         print(f"privadv/{image}: building", flush=True)
         _run(["podman", "build", "-f", "docker/Dockerfile", "--target", image, "--format", "oci",
-              "--tag", _tag(options, image), *arguments, *secrets, *options.further, "."])
+              "--tag", _tag(options, image), *arguments, *labels, *secrets, *options.further, "."])
     for image in IMAGES:
         placed[f"privadv/{image}"] = _placed(options, image, _pushed(options, image) if options.push else "")
     return placed

@@ -37,6 +37,20 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+SECRET = "5ec7e7" * 6 + "beef"
+# The embedded store's secret key is made known; that this really happened is written down.
+PLANT = f"""
+import pathlib, secrets
+token_hex = secrets.token_hex
+def known(size=None):
+    if size != 20:
+        return token_hex(size)
+    pathlib.Path(__file__).with_name("planted").touch()
+    return "{SECRET}"
+secrets.token_hex = known
+"""
+
+
 def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """``pipeline.py run`` on the smoke configuration, without a store or a tracking server in the environment."""
     kept = {
@@ -44,6 +58,10 @@ def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         for name, value in os.environ.items()
         if not name.startswith(("PRIVADV_S3", "AWS_", "MLFLOW_"))
     }
+    planted = project.parent / "plant"
+    planted.mkdir(exist_ok=True)
+    (planted / "sitecustomize.py").write_text(PLANT)
+    kept["PYTHONPATH"] = str(planted)
     command = [sys.executable, "pipeline.py", "run", "--config", "configs/smoke.yaml", *arguments]
     return subprocess.run(command, cwd=project, text=True, capture_output=True, env=kept, timeout=900)
 
@@ -100,6 +118,20 @@ def test_a_second_run_executes_the_report_alone(
         first.stdout[table:].split("report:")[0]
         == again.stdout[again.stdout.index("synthetic data") :].split("report:")[0]
     )
+
+
+def test_the_store_s_secret_is_in_no_log_manifest_record_or_report(
+    project: Path, first: subprocess.CompletedProcess[str]
+) -> None:
+    assert first.returncode == 0 and (project.parent / "plant" / "planted").is_file()
+    compiled = project / "compiled.yaml"
+    command = [sys.executable, "pipeline.py", "compile", "--config", "configs/smoke.yaml", "--output", str(compiled)]
+    environment = {**os.environ, "AWS_SECRET_ACCESS_KEY": SECRET}
+    subprocess.run(command, cwd=project, check=True, capture_output=True, env=environment, timeout=120)
+    files = [path for path in project.rglob("*") if path.is_file()]
+    assert {"report.html", "mlflow.db", "compiled.yaml"} <= {path.name for path in files}
+    assert SECRET not in first.stdout + first.stderr
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
 
 
 def test_a_user_s_mistake_in_a_stage_is_its_own_line_and_keeps_what_is_done(

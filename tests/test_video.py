@@ -274,6 +274,14 @@ def test_a_bad_image_names_itself_but_no_folder_of_this_machine(tmp_path: Path, 
     assert "rgb_000001.png" in caught.value.reason and str(tmp_path) not in caught.value.reason
 
 
+def test_an_image_that_would_fill_the_memory_is_refused_by_its_header(tmp_path: Path) -> None:
+    paths = [tmp_path / f"rgb_{number}.png" for number in range(2)]
+    Image.fromarray(picture(0)).save(paths[0])
+    Image.new("1", (8200, 8200)).save(paths[1])
+    with pytest.raises(BadVideo, match=r"holds rgb_1\.png, which .*8200"):
+        decode(paths, [1], (HEIGHT, WIDTH))
+
+
 def test_a_bad_video_crosses_processes() -> None:
     error = pickle.loads(pickle.dumps(BadVideo(Path("a.mp4"), "is empty")))
     assert (error.path, error.reason, str(error)) == (Path("a.mp4"), "is empty", "a.mp4: is empty")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from privadv.errors import PrivadvError
+from privadv.scratch import scratch
 from privadv.store import Store
 
 
@@ -69,7 +69,7 @@ class Bucket:
     @contextmanager
     def local(self, names: Sequence[str]) -> Iterator[list[Path]]:
         """The objects as files in a temporary folder, so that only what is being read takes room."""
-        with tempfile.TemporaryDirectory(prefix="privadv-") as folder:
+        with scratch() as folder:
             yield [self._download(name, Path(folder, Path(_inside(name)).name)) for name in names]
 
     def _download(self, name: str, path: Path) -> Path:

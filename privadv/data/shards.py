@@ -11,7 +11,6 @@ import json
 import math
 import re
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from PIL import Image
 
 from privadv.data.manifest import Clip, Encoding, Geometry, Shard
 from privadv.errors import PrivadvError
+from privadv.scratch import scratch
 from privadv.store import Store
 
 JPEG_QUALITY = 90
@@ -40,8 +40,8 @@ def write_shards(
     shards, seen, shape = [], set(), None
     numbered = enumerate(clips)
     pending = next(numbered, None)
-    with tempfile.TemporaryDirectory(prefix="privadv-shards-") as folder:
-        path = Path(folder) / "shard.tar"
+    with scratch() as folder:
+        path = folder / "shard.tar"
         while pending is not None:
             count = 0
             with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:

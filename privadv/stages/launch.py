@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from privadv.code_version import PROJECT
 from privadv.device import devices
 from privadv.errors import PrivadvError
 from privadv.parallel.group import SCRATCH
+from privadv.scratch import scratch
 
 TASK, PUBLISHED, FAILURE = "task.json", "published.json", "failure.txt"
 
@@ -45,8 +45,7 @@ def launch(
     found = devices()
     if found[0].type == "cuda" and len(found) < accelerators:
         raise PrivadvError(f"PRIVADV_ACCELERATORS = {accelerators}, but {len(found)} GPUs are visible: ask for as many")
-    with tempfile.TemporaryDirectory(prefix="privadv-ranks-", dir=os.environ.get("PRIVADV_SCRATCH")) as scratch:
-        folder = Path(scratch)
+    with scratch(os.environ.get("PRIVADV_SCRATCH")) as folder:
         task = {"stage": stage, "config": config, "code": code, "output": output, "sources": inputs, "values": values}
         (folder / TASK).write_text(json.dumps(task), encoding="utf-8")
         with _environment(folder, max(1, workers // accelerators)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from privadv.data.stand_ins import STAND_INS, generated, is_synthetic
 from privadv.data.synthetic import SyntheticConfig
 from privadv.data.synthetic_attributes import AttributesConfig
 from privadv.errors import PrivadvError
+from privadv.scratch import scratch
 
 DATASETS: Mapping[str, Reader] = READERS | {name: stand_in.reader for name, stand_in in STAND_INS.items()}
 
@@ -141,8 +141,8 @@ class Making:
             return
         stand_in, workspace = STAND_INS[selection.dataset], os.environ.get("PRIVADV_WORKSPACE")
         settings = self.attributes if stand_in.attributes else self.synthetic
-        with tempfile.TemporaryDirectory(prefix="privadv-videos-") as passing:
-            videos = Path(workspace, "videos") if workspace else Path(passing)
+        with scratch() as passing:
+            videos = Path(workspace, "videos") if workspace else passing
             yield Folder(generated(settings, videos) / stand_in.below)
 
 

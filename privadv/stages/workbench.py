@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +19,7 @@ from privadv.models.checkpoint import FilterRef, ReaderRef, save_weights
 from privadv.models.degradation import Degradation
 from privadv.models.reader import ReaderSpec
 from privadv.parallel import group
+from privadv.scratch import scratch
 from privadv.stages.stage import StageContext
 from privadv.store import Blob, Store
 from privadv.training import Curves, Fitted
@@ -30,18 +30,17 @@ class Workbench:
 
     def __init__(self, context: StageContext) -> None:
         self.context = context
-        self._temporary = tempfile.TemporaryDirectory(
-            prefix="privadv-", dir=os.environ.get("PRIVADV_SCRATCH")
-        )
-        self.folder = group.scratch() or Path(self._temporary.name)
+        self._held = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
+        shared = group.scratch()
+        self.folder = shared or self._held.enter_context(scratch(os.environ.get("PRIVADV_SCRATCH")))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._temporary.cleanup()
+        self._held.close()
 
     def open(self, clips: ClipSet, split: str) -> ClipArray:
         """A split of a clip set, mapped from the scratch folder, which the ranks of a node share."""

@@ -29,6 +29,7 @@ STAGES = {
     "extract_frames", "pretrain_degradation", "pretrain_target", "pretrain_budget", "train_adversarial",
     *(f"{stage} {row}" for row in ("raw", "filter", "gray") for stage in ("render", "attack")),
 }
+BEFORE = {"extract_frames", "pretrain_degradation", "pretrain_target", "pretrain_budget"}
 # Long enough to be killed in the middle of it.
 GAME = ("--set", "train_adversarial.algorithm.rounds=60")
 
@@ -127,12 +128,13 @@ def images(project: Path) -> list[str]:
 def test_a_killed_container_fails_the_run(killed: Run) -> None:
     assert killed.code == 1
     assert re.search(r"train_adversarial failed after .* \(killed by signal 9", str(killed))
-    assert killed.said("done") == {"extract_frames", "pretrain_degradation", "pretrain_target", "pretrain_budget"}
+    # What does not wait for the game may have been done before it or not.
+    assert BEFORE <= killed.said("done") <= BEFORE | {"render raw", "attack raw"}
 
 
-def test_the_next_run_takes_what_was_done_from_the_cache_and_goes_on_in_the_middle(again: Run) -> None:
+def test_the_next_run_takes_what_was_done_from_the_cache_and_goes_on_in_the_middle(killed: Run, again: Run) -> None:
     assert again.code == 0
-    assert again.said("cached") == {"extract_frames", "pretrain_degradation", "pretrain_target", "pretrain_budget"}
+    assert again.said("cached") == killed.said("done")
     assert again.said("done") == (STAGES | {"report"}) - again.said("cached")
     assert re.search(r"train_adversarial: going on after round [1-9]", str(again))
 

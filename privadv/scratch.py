@@ -1,0 +1,63 @@
+"""Temporary folders that do not outlive their owner: gone at its end, or after a SIGKILL when the next one begins."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+PREFIX = "privadv-scratch-"
+
+
+@contextlib.contextmanager
+def scratch(below: str | None = None) -> Iterator[Path]:
+    """A folder of its own ``below`` a folder, or the system's temporary one; what killed processes left there goes first.
+
+    An owner holds a shared flock on the folder itself, which the kernel takes back with the last process that has it.
+    """
+    parent = Path(below or tempfile.gettempdir())
+    remove_abandoned(parent)
+    folder, lock = _made(parent)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def hold(folder: Path | str) -> int:
+    """A descriptor that keeps ``folder`` from being taken for abandoned while any process has it open."""
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove the scratch folders below ``parent`` that nobody holds; those of other users stay."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # it is held, or not ours, or another process was faster
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+            finally:
+                os.close(lock)
+
+
+def _made(parent: Path) -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        # Before it was held, another process may have taken it for abandoned.
+        with contextlib.suppress(FileNotFoundError):
+            lock = hold(folder)
+            if folder.exists():
+                return folder, lock
+            os.close(lock)

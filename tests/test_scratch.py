@@ -1,0 +1,92 @@
+"""Scratch folders: whose owner was killed goes, whose owner or stage lives stays."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from privadv.scratch import PREFIX, hold, scratch
+
+OWNER = """
+import os, subprocess, sys
+from privadv.scratch import hold, scratch
+with scratch(sys.argv[1]) as folder:
+    (folder / "clips").write_bytes(b"x" * 1000)
+    lock = hold(folder)
+    stage = subprocess.Popen(["sleep", "60"], pass_fds=(lock,), stdout=subprocess.DEVNULL) if len(sys.argv) > 2 else None
+    print(stage.pid if stage else 0, flush=True)
+    sys.stdin.read()
+"""
+
+
+def owner(below: Path, *arguments: str) -> tuple[subprocess.Popen[str], int]:
+    """A process with a scratch folder, and the pid of its stage."""
+    process = subprocess.Popen([sys.executable, "-c", OWNER, str(below), *arguments], text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout
+    return process, int(process.stdout.readline())
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def test_a_folder_is_its_owner_s_alone_and_goes_with_it(tmp_path: Path) -> None:
+    with scratch(str(tmp_path)) as first, scratch(str(tmp_path)) as second:
+        assert first != second and first.is_dir() and first.stat().st_mode & 0o777 == 0o700
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_owner_left_goes_when_the_next_begins_and_a_living_one_s_stays(tmp_path: Path) -> None:
+    killed, _ = owner(tmp_path)
+    living, _ = owner(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    kill(killed)
+    try:
+        with scratch(str(tmp_path)) as ours:
+            assert len(list(tmp_path.iterdir())) == 2 and ours.is_dir()
+            assert {len(list(folder.iterdir())) for folder in tmp_path.iterdir()} == {0, 1}
+    finally:
+        living.communicate("")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stage_that_outlives_its_run_keeps_the_folder(tmp_path: Path) -> None:
+    run, stage = owner(tmp_path, "with a stage")
+    kill(run)
+    try:
+        with scratch(str(tmp_path)):
+            assert len(list(tmp_path.iterdir())) == 2
+    finally:
+        descriptor = os.pidfd_open(stage)
+        os.kill(stage, signal.SIGKILL)
+        assert select.select([descriptor], [], [], 30)[0]
+        os.close(descriptor)
+    with scratch(str(tmp_path)) as ours:
+        assert list(tmp_path.iterdir()) == [ours]
+
+
+def test_nothing_else_is_touched(tmp_path: Path) -> None:
+    (tmp_path / "privadv-0").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"{PREFIX}link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / f"{PREFIX}file").write_text("no folder")
+    with scratch(str(tmp_path)):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"privadv-0", "elsewhere", f"{PREFIX}link", f"{PREFIX}file"}
+
+
+def test_a_held_folder_is_not_abandoned(tmp_path: Path) -> None:
+    left = tmp_path / f"{PREFIX}left"
+    left.mkdir()
+    lock = hold(left)
+    with scratch(str(tmp_path)):
+        assert left.is_dir()
+    os.close(lock)
+    with scratch(str(tmp_path)):
+        assert not left.exists()
