@@ -40,7 +40,7 @@ from privadv.cluster import IMAGES, Cluster
 from privadv.config import load_yaml
 from privadv.console import say
 from privadv.errors import PrivadvError
-from privadv.evaluation.rows import is_control
+from privadv.evaluation.rows import is_baseline, of_filter
 from privadv.plan import forced, settled
 from privadv.run_config import RunConfig
 from privadv.store import Blob, Store
@@ -67,6 +67,7 @@ def define(planned: Mapping[str, str] | None = None, cluster: Cluster | None = N
     def privadv(
         run: str,
         seed: int,
+        releases: list,
         baselines: list,
         rerun: str,
         extract_frames_config: str,
@@ -79,7 +80,7 @@ def define(planned: Mapping[str, str] | None = None, cluster: Cluster | None = N
         report_config: str,
     ) -> Artifact:
         known = planned or planning(
-            cluster, run=run, seed=seed, baselines=baselines, rerun=rerun,
+            cluster, run=run, seed=seed, releases=releases, baselines=baselines, rerun=rerun,
             extract_frames=extract_frames_config, pretrain_degradation=pretrain_degradation_config,
             pretrain_target=pretrain_target_config, pretrain_budget=pretrain_budget_config,
             train_adversarial=train_adversarial_config, render=render_config, attack=attack_config,
@@ -94,7 +95,7 @@ def define(planned: Mapping[str, str] | None = None, cluster: Cluster | None = N
         game = task(train_adversarial, train_adversarial_config, **begin, target=target, budget=budget).output
 
         def rendered(row: Any, **drawn: Any) -> Any:
-            return task(render, render_config, row=row, clips=clips, **drawn).output
+            return task(render, render_config, row=row, clips=clips, **drawn)
 
         def attacked(row: Any, clips: Any, **start: Any) -> Any:
             return task(attack, attack_config, seed=seed, row=row, clips=clips, **start)
@@ -109,21 +110,23 @@ def define(planned: Mapping[str, str] | None = None, cluster: Cluster | None = N
             found = dsl.Collected(fitted.outputs["Output"])
             return task(join_readers, attack_config, seed=seed, row=row, clips=clips, readers=found)
 
-        # Only the filter draws anything in rendering: one rendering of another row serves every seed.
+        # Only the filter depends on the seed in rendering: one rendering of another row serves every seed. In a loop apart
+        # it may have other forms; `filter` itself is always one of them, since an empty loop is nowhere promised to end.
         attacks = attacked_by_each if fan_out == "attacker" else attacked
-        raw_clips = rendered("raw", seed=0)
+        raw_clips = rendered("raw", seed=0).outputs["rendered"]
         raw = attacks("raw", raw_clips)
         readers = {"warm": raw.outputs["result"], "raw": raw_clips}
-        filtered_clips = rendered("filter", seed=seed, game=game)
-        filtered = attacks("filter", filtered_clips, **readers)
+        with dsl.ParallelFor(releases, name="releases", parallelism=cluster.rows if cluster else 1) as row:
+            shown = rendered(row, seed=seed, game=game)
+            filtered = attacks(row, shown.outputs["rendered"], **readers)
         with dsl.ParallelFor(baselines, name="baselines", parallelism=cluster.rows if cluster else 1) as row:
-            baseline = attacks(row, rendered(row, seed=0), **readers)
+            baseline = attacks(row, rendered(row, seed=0).outputs["rendered"], **readers)
         page = task(
             report, report_config, seed=seed, configuration=known["configuration"],
-            clips=clips, filtered_clips=filtered_clips,
-            degradation=degradation, target=target, budget=budget, game=game,
-            raw=raw.outputs["Output"], filtered=filtered.outputs["Output"],
+            clips=clips, degradation=degradation, target=target, budget=budget, game=game, raw=raw.outputs["Output"],
             # Parameters, because lists of artifacts break when only some of a loop's tasks are cached.
+            filtered_clips=dsl.Collected(shown.outputs["Output"]),
+            filtered=dsl.Collected(filtered.outputs["Output"]),
             baselines=dsl.Collected(baseline.outputs["Output"]),
         )
         page.set_caching_options(False)
@@ -140,13 +143,14 @@ def planning(cluster: Cluster | None, **parameters: Any) -> Mapping[str, Any]:
 
 def parameters(config: RunConfig, rerun: str = "") -> dict[str, Any]:
     """The pipeline parameters that ``config`` amounts to, for a user interface to show and change."""
-    baselines = [row for row in config.rows if row not in ("raw", "filter")]
-    compared = [row for row in baselines if not is_control(row)]
-    if not compared or not {"raw", "filter"} <= set(config.rows):
+    releases = [row for row in config.rows if of_filter(row)]
+    baselines = [row for row in config.rows if row != "raw" and not of_filter(row)]
+    if not any(map(is_baseline, baselines)) or not {"raw", "filter"} <= set(config.rows):
         raise PrivadvError(f"rows = {list(config.rows)}: name raw, filter and a baseline, such as gray")
     forced(rerun)
     sections = {f"{stage_name(stage)}_config": getattr(config, stage_name(stage)).canonical() for stage in STAGES}
-    return {"run": config.name, "seed": config.seed, "baselines": baselines, "rerun": rerun, **sections}
+    rows = {"releases": releases, "baselines": baselines}
+    return {"run": config.name, "seed": config.seed, **rows, "rerun": rerun, **sections}
 
 
 def planned(config: RunConfig, rerun: str) -> dict[str, str]:

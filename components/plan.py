@@ -9,6 +9,7 @@ from kfp import dsl
 def plan(
     run: str,
     seed: int,
+    releases: list,
     baselines: list,
     rerun: str,
     extract_frames: str,
@@ -48,4 +49,4 @@ def plan(
         "report": report,
     }
     with explained("plan"):
-        return plan(run, seed, baselines, sections, rerun)
+        return plan(run, seed, releases, baselines, sections, rerun)

@@ -14,9 +14,9 @@ def render(
     clips: Input[Dataset],
     rendered: Output[Dataset],
     game: Input[Model] | None = None,
-):
-    """The clips as one row of the evaluation stores them: raw, through the filter, or through a baseline."""
+) -> str:
+    """The clips as one row of the evaluation stores them: raw, through the filter, or through a baseline; and where they are told of."""
     from privadv.stages.stage import execute
 
     inputs = {"clips": clips.path, "game": game.path if game else None}
-    execute("render", config, code, rendered.path, inputs, seed=seed, row=row)
+    return execute("render", config, code, rendered.path, inputs, seed=seed, row=row)

@@ -12,13 +12,13 @@ def report(
     seed: int,
     configuration: str,
     clips: Input[Dataset],
-    filtered_clips: Input[Dataset],
+    filtered_clips: list[str],
     degradation: Input[Model],
     target: Input[Model],
     budget: Input[Model],
     game: Input[Model],
     raw: str,
-    filtered: str,
+    filtered: list[str],
     baselines: list[str],
     report: Output[Artifact],
 ):
@@ -27,11 +27,11 @@ def report(
 
     inputs = {
         "clips": clips.path,
-        "filtered_clips": filtered_clips.path,
+        "filtered_clips": filtered_clips,
         "degradation": degradation.path,
         "target": target.path,
         "budget": budget.path,
         "game": game.path,
-        "results": [raw, filtered, *baselines],
+        "results": [raw, *filtered, *baselines],
     }
     execute("report", config, code, report.path, inputs, seed=seed, configuration=configuration)

@@ -30,7 +30,7 @@ class Tasks:
         if self.cluster:
             place(made, name, self.cluster)
         row = inputs.get("row", "")
-        return made.set_display_name(f"{stage.name} {row if isinstance(row, str) else 'baseline'}".rstrip())
+        return made.set_display_name(f"{stage.name} {row if isinstance(row, str) else 'row'}".rstrip())
 
 
 def stage_name(stage: Any) -> str:

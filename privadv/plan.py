@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from privadv.errors import PrivadvError
+from privadv.evaluation.rows import of_filter
 from privadv.run_config import RunConfig
 
 STAGES = (
@@ -42,10 +43,13 @@ def settled(config: RunConfig) -> str:
     return json.dumps(config.model_dump(mode="json", exclude={"cluster"}), sort_keys=True, separators=(",", ":"))
 
 
-def plan(run: str, seed: int, baselines: Sequence[str], sections: Mapping[str, str], rerun: str) -> tuple[str, ...]:
+def plan(
+    run: str, seed: int, releases: Sequence[str], baselines: Sequence[str], sections: Mapping[str, str], rerun: str
+) -> tuple[str, ...]:
     """The run's configuration as JSON, and the nonce of each of STAGES.
 
     Args:
+        releases: the rows of the filter, ``filter`` itself among them; ``baselines`` are all others but raw.
         sections: for each stage, its configuration section as JSON.
 
     Raises:
@@ -57,7 +61,10 @@ def plan(run: str, seed: int, baselines: Sequence[str], sections: Mapping[str, s
             parsed[stage] = json.loads(section)
         except ValueError as error:
             raise PrivadvError(f"{stage}_config is no JSON ({error}): mend it there") from None
-    rows = ["raw", "filter", *baselines]
+    misplaced = [row for row in releases if not of_filter(row)] + [row for row in baselines if of_filter(row)]
+    if misplaced or "filter" not in releases:
+        raise PrivadvError(f"releases = {[*releases]}: name filter and its other forms there, all other rows in baselines")
+    rows = ["raw", *releases, *baselines]
     config = RunConfig.parse({"name": run, "seed": seed, "rows": rows, **parsed}, "the run's parameters")
     nonces = forced(rerun)
     return (settled(config), *(nonces[stage] for stage in STAGES))

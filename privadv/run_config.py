@@ -10,7 +10,8 @@ import pydantic
 from privadv.cluster import Cluster
 from privadv.config import Section, load_yaml
 from privadv.errors import PrivadvError
-from privadv.evaluation.rows import MOVING, parse
+from privadv.evaluation.rows import MOVING, of_filter, parse
+from privadv.evaluation.variants import variant
 from privadv.stages.attack import Config as Attack
 from privadv.stages.extract_frames import Config as ExtractFrames
 from privadv.stages.pretrain_budget import Config as PretrainBudget
@@ -53,10 +54,8 @@ class RunConfig(Section):
         if len(set(self.rows)) < len(self.rows):
             raise ValueError(f"rows {list(self.rows)} name one twice")
         for row in self.rows:
-            if row == "filter":
-                continue
             try:
-                parse(row)
+                _ = variant(row) if of_filter(row) else parse(row)
             except PrivadvError as error:
                 raise ValueError(str(error)) from None
         return self

@@ -326,7 +326,7 @@ def test_one_stage_takes_manifests_that_a_run_left(tiny: Path) -> None:
     alone = subprocess.run([sys.executable, "-c", ONE_STAGE], cwd=tiny, text=True, capture_output=True)
     assert alone.returncode == 0, alone.stdout + alone.stderr
     assert "    render says alone\n" in alone.stdout and "render blur:9: done" in alone.stdout
-    found = next((tiny / ".privadv" / "pipeline" / "privadv-render").glob("**/rendered"))
+    found = next((tiny / ".privadv" / "pipeline").glob("privadv-render-*/**/rendered"))  # kfp adds the time
     assert json.loads(found.read_text())["row"] == "blur:9" and json.loads(found.read_text())["heard"]
 
 

@@ -14,7 +14,8 @@ from privadv.errors import PrivadvError
 from privadv.evaluation.identity import BESIDE_THE_FILTER, COMPARABLE, POOLED
 from privadv.evaluation.metrics import Estimate
 from privadv.evaluation.pareto import Point, front, hypervolume
-from privadv.evaluation.summary import CONTROLS, plain
+from privadv.evaluation.rows import is_baseline
+from privadv.evaluation.summary import plain
 from privadv.tracking.archive import FinishedRun
 
 Kind = Literal["filter", "baseline", "raw"]
@@ -131,11 +132,11 @@ def _filter(name: str, runs: Sequence[FinishedRun]) -> Entry:
 
 
 def _baselines(runs: Sequence[FinishedRun]) -> list[Entry]:
-    """Every row but filter and controls, pooled over all runs that have it: no filter makes a difference to it."""
+    """Raw video and every baseline, pooled over all runs that have it: no filter makes a difference to it."""
     found: dict[str, dict[str, FinishedRun]] = {}
     for run in runs:
         for row in json.loads(run.params.get("rows", "[]")):
-            if row not in ("filter", *CONTROLS) and f"rows/{plain(row)}_A_T" in run.metrics:
+            if (row == "raw" or is_baseline(row)) and f"rows/{plain(row)}_A_T" in run.metrics:
                 found.setdefault(row, {}).setdefault(run.tags["seed"], run)
     return [_baseline(row, tuple(seeds.values())) for row, seeds in found.items()]
 

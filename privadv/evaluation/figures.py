@@ -150,7 +150,8 @@ def draw_place(axes: Axes, place: Place) -> None:
 
 def _look(row: Row) -> Look:
     """Told apart without colours too."""
-    return {"filter": (OWN, "D", 8.0), "raw": (INK, "s", 6.5)}.get(row.name, (BASE, "o", 5.0))
+    other: Look = (OWN, "d", 6.0) if row.variant else (BASE, "o", 5.0)
+    return {"filter": (OWN, "D", 8.0), "raw": (INK, "s", 6.5)}.get(row.name, other)
 
 
 class Labels:

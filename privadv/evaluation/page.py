@@ -13,12 +13,13 @@ from statistics import fmean
 import yaml
 
 from privadv.data.manifest import ClipSet
+from privadv.data.video.codec import FPS
 from privadv.evaluation import wording
 from privadv.evaluation.figures import Picture
 from privadv.evaluation.groups import groups
 from privadv.evaluation.metrics import Estimate
 from privadv.evaluation.results import ReaderResult
-from privadv.evaluation.summary import Evidence, Row, Summary, by_attacker
+from privadv.evaluation.summary import PICTURE, Evidence, Row, Summary, by_attacker
 
 MISSING = "-"
 ATTRIBUTE_COLUMNS = {"average_precision": "AP", "auroc": "AUROC", "balanced_accuracy": "balanced accuracy"}
@@ -30,6 +31,9 @@ on them is high enough.</p>"""
 GROUPS = """<p class="soft">Target read: the share of the group's clips whose target class the fresh target reads. Most read by
 one attacker: the share whose budget class is read by the attacker that reads most in this group. It is a maximum over
 attackers within few clips, so it lies high by chance: compare groups, not the number with A_B_max.</p>"""
+PICTURES = f"""<p class="soft">Of the test clips. PSNR: to raw video. Flicker: mean absolute change from frame to frame where raw video
+stands still. kbit/s: what a codec stored, taken as {FPS} frames a second of this size, without a container; every clip begins
+with a key frame.</p>"""
 STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 SYNTHETIC = """<li>The videos are synthetic: figures drawn for this purpose. The numbers say that the system works, not how well
 it would do on footage of real people.</li>"""
@@ -48,11 +52,12 @@ def render(
         headline=escape(wording.headline(summary)),
         gauges=_gauges(summary),
         comparison=escape(wording.comparison(summary)),
+        variants=f"<p>{escape(said)}</p>" if (said := wording.variants(summary)) else "",
         verdict=escape(wording.verdict(summary)),
         doubt="" if summary.counts else "doubt",
         plot=figure_html(plot) + _published(summary),
         rows=_rows(summary),
-        frames=_frames(samples),
+        frames=_frames(samples) + _pictures(summary),
         groups=_groups(summary),
         attributes=_attributes(summary),
         attackers="".join(
@@ -232,6 +237,17 @@ def _frames(samples: Mapping[str, bytes]) -> str:
     rest = {row: png for row, png in samples.items() if row not in main}
     text = "<p class='soft'>The same frames of the same test clips, as they are stored in 8 bit and as attackers see them.</p>"
     return text + _strips(main) + (_details("the other rows", _strips(rest)) if rest else "")
+
+
+def _pictures(summary: Summary) -> str:
+    """What was measured of the stored clips as pictures; nothing in reports of runs that did not measure it."""
+    measured = {row.name: [row.measured(name) for name in PICTURE] for row in summary.rows}
+    body = [
+        ("own" if row == "filter" else "", [escape(row), *(MISSING if one is None else f"{one:.1f}" for one in found)])
+        for row, found in measured.items() if any(one is not None for one in found)
+    ]  # fmt: skip
+    head = ["row", ".PSNR (dB)", ".flicker (grey levels)", ".kbit/s"]
+    return f'<div class="scroll">{table_html(head, body)}</div>{PICTURES}' if body else ""
 
 
 def _strips(samples: Mapping[str, bytes]) -> str:

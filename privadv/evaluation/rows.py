@@ -32,8 +32,18 @@ def is_control(row: str) -> bool:
     return row.partition(":")[0] in CONTROLS
 
 
+def of_filter(row: str) -> bool:
+    """Whether ``row`` is the filter, or the filter in another form (:mod:`privadv.evaluation.variants`)."""
+    return row.partition(":")[0] == "filter"
+
+
+def is_baseline(row: str) -> bool:
+    """Whether ``row`` is something that the filter is compared with."""
+    return row != "raw" and not of_filter(row) and not is_control(row)
+
+
 def parse(row: str) -> Transform:
-    """The transform of a baseline row such as ``gray`` or ``down:8``; ``filter`` is no baseline.
+    """The transform of a baseline row such as ``gray`` or ``down:8``; the filter in any form is none.
 
     Raises:
         PrivadvError: no such row, or its strength is no positive number.

@@ -17,10 +17,12 @@ from privadv.errors import PrivadvError
 from privadv.evaluation.metrics import Bootstrap, Draws, Estimate, front_at
 from privadv.evaluation.published import Curve, published
 from privadv.evaluation.results import AttributeScores, ReaderResult, RowResult
-from privadv.evaluation.rows import is_control
+from privadv.evaluation.rows import is_baseline, is_control, of_filter
 from privadv.models.checkpoint import Trained
 
 CONTROLS = ("planted:spatial", "planted:temporal")
+PICTURE = ("psnr", "flicker", "kbit_per_second")
+"""What is measured of a row's stored clips without any reader: dB to raw clips, grey levels, and a codec's bit rate."""
 READ = 0.90
 ENOUGH = 4
 
@@ -106,7 +108,16 @@ class Row:
     @property
     def baseline(self) -> bool:
         """What the filter is compared with."""
-        return not self.control and self.name not in ("raw", "filter")
+        return is_baseline(self.name)
+
+    @property
+    def variant(self) -> bool:
+        """The filter in another form, after a codec for instance: compared with the filter alone."""
+        return of_filter(self.name) and self.name != "filter"
+
+    def measured(self, name: str) -> float | None:
+        """One of PICTURE, over all seeds; None where it was not measured."""
+        return _mean([one.metrics.get(name) for one in self.results])
 
     @property
     def read(self) -> bool:
@@ -116,7 +127,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """All rows in the order of the report: raw, filter, baselines, controls. ``game`` is A_T_game."""
+    """All rows in the order of the report: raw, filter and its other forms, baselines, controls. ``game`` is A_T_game."""
 
     evidence: tuple[Evidence, ...]
     rows: tuple[Row, ...]
@@ -156,6 +167,16 @@ class Summary:
     def controls(self) -> list[Row]:
         """The planted filters."""
         return [row for row in self.rows if row.control]
+
+    @property
+    def variants(self) -> list[Row]:
+        """The filter in other forms."""
+        return [row for row in self.rows if row.variant]
+
+    def change(self, row: Row) -> tuple[Estimate, Estimate]:
+        """By how much A_T and A_B_max of ``row`` lie above the filter's, on the same draws of the bootstrap."""
+        own = self.row("filter")
+        return (Estimate.of(row.target_draws - own.target_draws), Estimate.of(row.leakage_draws - own.leakage_draws))
 
     def front(self, leakage: np.ndarray) -> np.ndarray:
         """A_T of the baselines' front at each leakage, for drawing it."""
@@ -229,6 +250,9 @@ class Summary:
                 ("A_B_mean", row.mean_leakage),
             ):
                 values[f"rows/{plain(row.name)}_{name}"] = value
+            for name in PICTURE:
+                if (value := row.measured(name)) is not None:
+                    values[f"rows/{plain(row.name)}_{name}"] = value
         return {name: float(value) for name, value in values.items()}
 
 
@@ -272,7 +296,7 @@ def summarise(evidence: Sequence[Evidence]) -> Summary:
 
 
 def _place(row: str) -> int:
-    return 3 if is_control(row) else {"raw": 0, "filter": 1}.get(row, 2)
+    return {"raw": 0, "filter": 1}.get(row, 2 if of_filter(row) else 4 if is_control(row) else 3)
 
 
 def _check(evidence: Sequence[Evidence]) -> None:

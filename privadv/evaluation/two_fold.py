@@ -17,7 +17,7 @@ from privadv.evaluation.attributes import attribute_scores, floors
 from privadv.evaluation.inversion import Nearest, RawReader, Reconstruction
 from privadv.evaluation.paper import Paper
 from privadv.evaluation.results import ReaderResult, Start
-from privadv.evaluation.rows import is_control
+from privadv.evaluation.rows import is_control, of_filter
 from privadv.models.losses import accuracy
 from privadv.models.reader import ReaderSpec
 from privadv.training import FitConfig, FitJob, Fitted
@@ -43,7 +43,7 @@ class Suite(Section):
     """Who attacks, with how many updates, and what counts as converged.
 
     ``raw_fit`` trains on raw video, ``fit`` on every other row. ``strongest`` > 0 sends only that many attackers, the best by
-    validation on raw video, against rows not in ``full_rows``; ``chosen`` names the attackers of single rows instead: a control
+    validation on raw video, against rows not in ``full_rows``, but for other forms of the filter; ``chosen`` names the attackers of single rows instead: a control
     that some of the suite read is read by the suite. ``seen`` names the families of the game's budget models.
     ``converged`` is the least accuracy on its own training clips of an attacker that counts as evidence.
     ``profile`` paper is the seed work's protocol: ``paper`` makes its attackers where none are named, and fewer than two
@@ -103,7 +103,7 @@ class Suite(Section):
         """The attackers that go against ``row``, given what they reached on raw video."""
         if row in self.chosen:
             return [attacker for attacker in self.attackers if attacker.name in self.chosen[row]]
-        if not self.strongest or row in self.full_rows or raw is None:
+        if not self.strongest or row in self.full_rows or of_filter(row) or raw is None:
             return list(self.attackers)
         reached = {result.name: (result.validation, -result.train_loss) for result in raw}
         different = {_raw_name(attacker): attacker for attacker in reversed(self.attackers)}

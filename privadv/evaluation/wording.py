@@ -99,6 +99,23 @@ def comparison(summary: Summary) -> str:
     )
 
 
+def variants(summary: Summary) -> str:
+    """What a codec or a steadier release makes of the filter, against the filter itself; empty where no row is that."""
+    if not summary.variants:
+        return ""
+    each = []
+    for row in summary.variants:
+        kept, leaked = summary.change(row)
+        rate = row.measured("kbit_per_second")
+        stored = f" ({rate:.0f} kbit/s)" if rate is not None else ""
+        each.append(f"{row.name}{stored} A_T {_change(kept)}, A_B_max {_change(leaked)}")
+    return f"What other forms of the filter change about it (95% intervals): {'; '.join(each)}."
+
+
+def _change(estimate: Estimate) -> str:
+    return f"{estimate.value:+.2f} ({estimate.low:+.2f} to {estimate.high:+.2f})"
+
+
 def verdict(summary: Summary) -> str:
     """Whether the leakage is evidence, and why."""
     own, found = summary.row("filter"), {row.name: row for row in summary.controls}
@@ -180,7 +197,7 @@ def table(summary: Summary) -> str:
     lines.append(
         f"{'blind guess':{names}}  {summary.blind_target:.2f}             {summary.blind_leakage:7.2f}"
     )
-    says = [data(summary), comparison(summary), verdict(summary)]
+    says = [data(summary), comparison(summary), variants(summary), verdict(summary)]
     return "\n".join(
         [
             *textwrap.wrap(says[0], WIDTH),
@@ -200,6 +217,5 @@ def note(summary: Summary) -> str:
         f"{interval(row.leakage)} | {flags(row)} |"
         for row in summary.rows
     ]
-    return "\n\n".join(
-        [headline(summary), "\n".join(lines), comparison(summary), verdict(summary), data(summary)]
-    )
+    says = [headline(summary), "\n".join(lines), comparison(summary), variants(summary), verdict(summary), data(summary)]
+    return "\n\n".join(filter(None, says))

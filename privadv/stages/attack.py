@@ -108,7 +108,7 @@ def joined(
     metrics = {
         **row_metrics(target, attackers),
         **_colours(row, arrays["budget"], seed),
-        **{k: v for k, v in clips.metrics.items() if k in ("psnr", "A_T_game", "A_B_game")},
+        **{k: v for k, v in clips.metrics.items() if k in ("psnr", "flicker", "kbit_per_second", "A_T_game", "A_B_game")},
     }
     each = {f"A_B/{one.name.replace('/', '-')}": one.score for one in attackers}
     context.tracker.metrics({**metrics, **each})

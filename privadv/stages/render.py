@@ -19,7 +19,8 @@ from privadv.data.shards import write_shards
 from privadv.errors import PrivadvError
 from privadv.evaluation.flicker import flicker
 from privadv.evaluation.masking import Mask, Masking
-from privadv.evaluation.rows import NOISY, parse
+from privadv.evaluation.rows import NOISY, of_filter, parse
+from privadv.evaluation.variants import variant
 from privadv.models.checkpoint import Trained
 from privadv.models.scores import score
 from privadv.stages.stage import StageContext
@@ -43,17 +44,17 @@ def run(
 ) -> ClipSet:
     """The clip set of ``row``, with the set that labels the privacy task where that is another one.
 
-    The filter's has the game's own readers scored on it: A_T_game and in-game leakage.
+    The filter's has the game's own readers scored on it: A_T_game and in-game leakage. Its other forms are made of the same
+    draws of noise, so that they differ in nothing else.
 
     Raises:
         PrivadvError: the row does not exist, or the filter is asked for without a game.
     """
-    if row == "filter" and game is None:
+    if of_filter(row) and game is None:
         raise PrivadvError(
-            "render: the row 'filter' needs the game that trained it: give the manifest of train_adversarial"
+            f"render: the row '{row}' needs the game that trained it: give the manifest of train_adversarial"
         )
-    if row != "filter":
-        parse(row)  # before it names a file
+    _ = variant(row) if of_filter(row) else parse(row)  # before it names a file
     torch.set_num_threads(context.workers)
     rendered = _rendered(config, row, clips, seed, context, game, ("target",) if clips.private else ("target", "budget"))
     if clips.private is not None:
@@ -78,6 +79,8 @@ def _rendered(
             array = bench.open(clips, split)
             draws = config.draws if split == "train" and _noisy(row, game) else 1
             passes = _released(config, row, array, game, seed + number, context, draws)
+            tape = variant(row).tape() if of_filter(row) else None
+            passes = tape.recorded(passes) if tape else passes
             rendered = array.derive(bench.folder / f"{split}-{row.replace(':', '-')}.u8", passes, draws)
             splits[split] = write_shards(
                 context.store, rendered.iterate(), "raw", config.shard_megabytes << 20
@@ -85,6 +88,7 @@ def _rendered(
             bar.advance(len(array))
             if split == "test":
                 metrics = _distance(array, rendered) | {"frame_step": _frame_step(array)}
+                metrics |= {"kbit_per_second": tape.kbit_per_second} if tape else {}
                 if row == "filter" and game is not None:
                     metrics |= _game_scores(game, rendered, context, labelled) | _pace(game, array, context)
     seconds = time.monotonic() - start
@@ -103,7 +107,7 @@ def _rendered(
 
 def _noisy(row: str, game: Trained | None) -> bool:
     """Whether two releases of one clip differ."""
-    if row == "filter" and game is not None:
+    if of_filter(row) and game is not None:
         return game.degradation.spec.release.noise > 0
     return row.partition(":")[0] in NOISY
 
@@ -111,10 +115,10 @@ def _noisy(row: str, game: Trained | None) -> bool:
 def _released(
     config: Config, row: str, array: ClipArray, game: Trained | None, seed: int, context: StageContext, draws: int
 ) -> Iterator[np.ndarray]:
-    """What the row stores of all clips, ``draws`` times over."""
-    if row == "filter" and game is not None:
+    """What the row releases of all clips, ``draws`` times over."""
+    if of_filter(row) and game is not None:
         batches = itertools.chain.from_iterable(array.batches() for _ in range(draws))
-        yield from filtered_batches(game.degradation.open(context.store), batches, seed)
+        yield from filtered_batches(variant(row).filter(game.degradation).open(context.store), batches, seed)
         return
     transform, generator = parse(row), torch.Generator().manual_seed(seed)
     if isinstance(transform, Mask):

@@ -17,6 +17,7 @@ import yaml
 
 from privadv.config import Section
 from privadv.data.manifest import ClipSet
+from privadv.errors import PrivadvError
 from privadv.evaluation import identity, wording
 from privadv.evaluation.figures import Picture, Points, curves, privacy_utility
 from privadv.evaluation.groups import groups, least_kept, most_leaked
@@ -59,7 +60,7 @@ class Report(Section):
 def run(
     config: Config,
     clips: ClipSet,
-    filtered_clips: ClipSet,
+    filtered_clips: tuple[ClipSet, ...],
     degradation: Trained,
     target: Trained,
     budget: Trained,
@@ -69,17 +70,21 @@ def run(
     configuration: str,
     context: StageContext,
 ) -> Report:
-    """The report of one seed; ``configuration`` is the whole run's, as JSON.
+    """The report of one seed; ``configuration`` is the whole run's, as JSON; ``filtered_clips``
+    are those of the filter, beside which others may stand.
 
     Raises:
         PrivadvError: rows are missing or doubled, or were not read on the same test clips.
     """
+    own = [one for one in filtered_clips if one.row == "filter"]
+    if len(own) != 1:
+        raise PrivadvError(f"report: filtered_clips hold {[one.row for one in filtered_clips]}: give those of the row filter once")
     evidence = Evidence(
         seed=seed,
         configuration=configuration,
         resamples=config.resamples,
         clips=clips,
-        filtered_clips=filtered_clips,
+        filtered_clips=own[0],
         stages=(degradation, target, budget, game),
         results=results,
         versions=_versions(),
@@ -165,7 +170,7 @@ def _of_filter(summary: Summary) -> dict[str, float]:
     """Of the filter alone: its intervals, and what rendering measured."""
     own, metrics = summary.row("filter"), summary.evidence[0].filtered_clips.metrics
     intervals = {"A_T": own.target, "A_B_max": own.leakage}
-    measured = {name: metrics[name] for name in ("psnr", "filter_ms_per_frame") if name in metrics}
+    measured = {name: metrics[name] for name in ("psnr", "flicker", "filter_ms_per_frame") if name in metrics}
     return measured | _worst(summary) | {
         f"{name}_{side}": getattr(estimate, side) for name, estimate in intervals.items() for side in ("low", "high")
     }

@@ -13,9 +13,9 @@ from mlflow import MlflowClient
 KEY = "privadv"
 TAG = f"mlflow.sharedViewState.{KEY}"
 COLUMNS = ("tags.algorithm", "params.train_adversarial.algorithm.gamma", "tags.seed", "metrics.A_T", "metrics.A_B_max",
-           "metrics.A_B_mean", "metrics.leakage_counts", "metrics.A_T_gain", "metrics.psnr",
+           "metrics.A_B_mean", "metrics.leakage_counts", "metrics.A_T_gain", "metrics.psnr", "metrics.flicker",
            "metrics.filter_ms_per_frame", "tags.budget_models", "tags.restarting", "tags.dataset", "tags.git")
-BARS = ("A_T", "A_B_max", "A_B_mean", "A_T_gain", "psnr", "filter_ms_per_frame")
+BARS = ("A_T", "A_B_max", "A_B_mean", "A_T_gain", "psnr", "flicker", "filter_ms_per_frame")
 LINES = ("train/target_accuracy", "train/budget_accuracy_max", "val/target_accuracy")
 
 
