@@ -15,7 +15,7 @@ def render(
     rendered: Output[Dataset],
     game: Input[Model] | None = None,
 ) -> str:
-    """The clips as one row of the evaluation stores them: raw, through the filter, or through a baseline; and where they are told of."""
+    """The clips as one row of the evaluation stores them: raw, filtered, or through a baseline; and where they are told of."""
     from privadv.stages.stage import execute
 
     inputs = {"clips": clips.path, "game": game.path if game else None}

@@ -159,7 +159,7 @@ def test_the_server_goes_with_its_run(tmp_path: Path) -> None:
         for number, run in runs.items():
             # As a terminal's Ctrl-C does: everyone in the run's process group gets it.
             os.killpg(run.pid, number)
-        said = {number: run.communicate(timeout=20)[0] for number, run in runs.items()}
+        said = {number: run.communicate(timeout=120)[0] for number, run in runs.items()}
         assert {number: (run.returncode, said[number]) for number, run in runs.items()} == ends
         left = psutil.wait_procs(servers, timeout=10)[1]
         assert [server for server in left if server.status() != psutil.STATUS_ZOMBIE] == []

@@ -35,7 +35,8 @@ class Masking(Section):
     ``boxes`` is a JSON file (a path or s3://bucket/key): {source: {frame number: [[left, top, right, bottom], ...]}}, in shares
     of the source's width and height; a frame that it does not number takes the boxes of the nearest one that it does. ``resize``
     says how large (height, width) frames were before their centre was cropped, as extract_frames has it. ``detector`` is
-    ``package.module:function``, called with a clip's frames, uint8 (T, H, W, 3); it gives each frame's boxes in pixels.
+    ``package.module:function``, called with a clip's frames, uint8 (T, H, W, 3); it gives each frame's boxes in pixels. No cache
+    sees its code: rerun=render after changing it.
     """
 
     boxes: str | None = None

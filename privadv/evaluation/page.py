@@ -31,9 +31,9 @@ on them is high enough.</p>"""
 GROUPS = """<p class="soft">Target read: the share of the group's clips whose target class the fresh target reads. Most read by
 one attacker: the share whose budget class is read by the attacker that reads most in this group. It is a maximum over
 attackers within few clips, so it lies high by chance: compare groups, not the number with A_B_max.</p>"""
-PICTURES = f"""<p class="soft">Of the test clips. PSNR: to raw video. Flicker: mean absolute change from frame to frame where raw video
-stands still. kbit/s: what a codec stored, taken as {FPS} frames a second of this size, without a container; every clip begins
-with a key frame.</p>"""
+PICTURES = f"""<p class="soft">Of the test clips. PSNR: to raw video. Flicker: mean absolute change from frame to frame where raw
+video stands still. kbit/s: what a codec stored, taken as {FPS} frames a second of this size, without a container; every
+clip begins with a key frame.</p>"""
 STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 SYNTHETIC = """<li>The videos are synthetic: figures drawn for this purpose. The numbers say that the system works, not how well
 it would do on footage of real people.</li>"""

@@ -43,9 +43,10 @@ class Suite(Section):
     """Who attacks, with how many updates, and what counts as converged.
 
     ``raw_fit`` trains on raw video, ``fit`` on every other row. ``strongest`` > 0 sends only that many attackers, the best by
-    validation on raw video, against rows not in ``full_rows``, but for other forms of the filter; ``chosen`` names the attackers of single rows instead: a control
-    that some of the suite read is read by the suite. ``seen`` names the families of the game's budget models.
-    ``converged`` is the least accuracy on its own training clips of an attacker that counts as evidence.
+    validation on raw video, against rows not in ``full_rows``, but for other forms of the filter; ``chosen`` names the
+    attackers of single rows instead: a control that some of the suite read is read by the suite. ``seen`` names the families of
+    the game's budget models. ``converged`` is the least accuracy on its own training clips of an attacker that counts as
+    evidence.
     ``profile`` paper is the seed work's protocol: ``paper`` makes its attackers where none are named, and fewer than two
     unseen families are allowed, which the report says. ``target_init`` names published weights that the target of the raw row
     starts from, such as sports1m.

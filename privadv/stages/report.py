@@ -78,7 +78,8 @@ def run(
     """
     own = [one for one in filtered_clips if one.row == "filter"]
     if len(own) != 1:
-        raise PrivadvError(f"report: filtered_clips hold {[one.row for one in filtered_clips]}: give those of the row filter once")
+        rows = [one.row for one in filtered_clips]
+        raise PrivadvError(f"report: filtered_clips hold {rows}: give those of the row filter once")
     evidence = Evidence(
         seed=seed,
         configuration=configuration,

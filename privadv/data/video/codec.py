@@ -25,7 +25,7 @@ PIXELS = "yuvj420p"
 
 @dataclass(frozen=True)
 class Codec:
-    """``h264`` at a constant rate factor of 1 to 51, or ``mjpeg`` at a quantiser scale of 2 to 31; 4:2:0, the higher the coarser."""
+    """``h264`` at a constant rate factor of 1 to 51, or ``mjpeg`` at a quantiser scale of 2 to 31; 4:2:0, higher is coarser."""
 
     name: str
     quality: int
