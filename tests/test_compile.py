@@ -191,7 +191,7 @@ def test_loops_are_bounded_and_pass_text_alone(made: Compiled) -> None:
                 limits.setdefault(kind, []).append(task["iteratorPolicy"]["parallelismLimit"])
                 loop = made.spec["components"][task["componentRef"]["name"]]
                 assert "artifacts" not in loop.get("outputDefinitions", {}), name
-    assert limits.pop("baselines") == [3]
+    assert limits.pop("baselines") == limits.pop("releases") == [3]
     assert limits in ({}, {"readers": [5, 5, 5]})
 
 
@@ -210,10 +210,10 @@ def test_retries_last_as_long_as_all_attempts(made: Compiled) -> None:
 
 def test_every_section_the_rows_and_rerun_are_parameters(made: Compiled) -> None:
     parameters = made.spec["root"]["inputDefinitions"]["parameters"]
-    assert parameters.keys() == {"run", "seed", "baselines", "rerun", *(f"{stage}_config" for stage in STAGES)}
+    assert parameters.keys() == {"run", "seed", "releases", "baselines", "rerun", *(f"{stage}_config" for stage in STAGES)}
+    assert parameters["releases"]["defaultValue"] == ["filter"]
     assert parameters["baselines"]["defaultValue"] == ["gray", "blur:2"] and parameters["rerun"]["defaultValue"] == ""
-    assert [one["reader"]["network"]["kind"] for one in json.loads(parameters["attack_config"]["defaultValue"])["attackers"]] == [
-        "resnet", "inception", "densenet", "r2plus1d"]
+    assert parameters["attack_config"]["defaultValue"] == config().attack.canonical()
     assert "registry.example" not in json.dumps(parameters)
     for dag in made.dags():
         for task in dag["dag"]["tasks"].values():
@@ -227,8 +227,8 @@ def _keys(made: Compiled) -> dict[str, Any]:
     """What KFP's cache keys are made of, for every task: component, command and inputs, down to parameters' values."""
     values = {name: one.get("defaultValue") for name, one in made.spec["root"]["inputDefinitions"]["parameters"].items()}
     nonces = dict(zip(("configuration", *(f"{stage}_nonce" for stage in STAGES)), plan(
-        values["run"], int(values["seed"]), values["baselines"], {stage: values[f"{stage}_config"] for stage in STAGES},
-        values["rerun"]), strict=True))
+        values["run"], int(values["seed"]), values["releases"], values["baselines"],
+        {stage: values[f"{stage}_config"] for stage in STAGES}, values["rerun"]), strict=True))
     keys = {}
     for dag in made.dags():
         for name, task in dag["dag"]["tasks"].items():
@@ -277,15 +277,19 @@ def test_rerun_concerns_the_stages_that_it_names() -> None:
 def test_plan_refuses_parameters_that_make_no_run() -> None:
     run = config()
     sections = {stage: getattr(run, stage).canonical() for stage in STAGES}
-    configuration, *nonces = plan("smoke", 3, ["gray"], sections, "render@x")
+    configuration, *nonces = plan("smoke", 3, ["filter", "filter:h264:23"], ["gray"], sections, "render@x")
     assert json.loads(configuration)["seed"] == 3 and "cluster" not in json.loads(configuration)
     assert dict(zip(STAGES, nonces, strict=True))["render"] == "x"
     for wrong, said in (
         ({"baselines": ["sepia"]}, "unknown row 'sepia'"),
+        ({"releases": ["filter", "filter:h265:23"]}, "'filter:h265:23' is no row"),
+        ({"releases": ["filter:h264:23"]}, "name filter and its other forms"),
+        ({"releases": ["filter", "gray"]}, "name filter and its other forms"),
+        ({"baselines": ["filter:mjpeg:5"]}, "name filter and its other forms"),
         ({"sections": {**sections, "attack": "{"}}, "attack_config is no JSON"),
         ({"sections": {**sections, "report": '{"resample": 3}'}}, "unknown key 'report.resample'"),
     ):
-        good = {"run": "smoke", "seed": 0, "baselines": ["gray"], "sections": sections, "rerun": ""}
+        good = {"run": "smoke", "seed": 0, "releases": ["filter"], "baselines": ["gray"], "sections": sections, "rerun": ""}
         with pytest.raises(PrivadvError, match=re.escape(said)):
             plan(**{**good, **wrong})
 

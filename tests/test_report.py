@@ -556,7 +556,7 @@ def test_stage_reports_to_all_sides(store: Store, tmp_path: Path, monkeypatch: p
     made = Made(store)
     inputs = {
         "clips": made.clips.canonical(),
-        "filtered_clips": made.filtered.canonical(),
+        "filtered_clips": [made.filtered.canonical()],
         **{name: trained.canonical() for name, trained in made.stages().items()},
         "results": [store.put(one.canonical().encode()).canonical() for one in made.results],
     }
