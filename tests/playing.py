@@ -83,7 +83,7 @@ def play(config: RunConfig, store: Store) -> Played:
         stored[row] = render.run(config.render, row, clips, 0, context, game if row == "filter" else None)
         begin = {"warm": results["raw"], "raw": stored["raw"]} if row != "raw" else {}
         results[row] = attack.run(config.attack, row, stored[row], 0, context, **begin)
-    made = report.run(config.report, clips, stored["filter"], filter_, target, budget, game, tuple(results.values()),
+    made = report.run(config.report, clips, (stored["filter"],), filter_, target, budget, game, tuple(results.values()),
                       0, config.canonical(), context)
     return Played(clips, {"filter": filter_, "target": target, "budget": budget, "game": game}, results,
                   stored["filter"], made)

@@ -19,7 +19,8 @@ from privadv.promote import check
 from privadv.sweep import expanded
 from privadv.tracking.archive import FinishedRun, Version
 
-BASELINES = {"raw": (0.96, 0.99), "gray": (0.97, 0.98), "down:8": (0.91, 0.40), "planted:spatial": (0.2, 1.0)}
+BASELINES = {"raw": (0.96, 0.99), "gray": (0.97, 0.98), "down:8": (0.91, 0.40), "planted:spatial": (0.2, 1.0),
+             "buried:8": (0.3, 0.2), "filter:h264:23": (0.99, 0.01)}  # fmt: skip
 
 
 def finished(

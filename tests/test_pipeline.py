@@ -77,9 +77,10 @@ class Report(Section):
     page: Blob
     filter: dict | None = None
 
-def run(config: Config, context, seed: int, configuration: str, clips: Note, filtered_clips: Note,
+def run(config: Config, context, seed: int, configuration: str, clips: Note, filtered_clips: tuple[Note, ...],
         degradation: Note, target: Note, budget: Note, game: Note, results: tuple[Note, ...]) -> Report:
     play("report", config)
+    assert [note.row for note in filtered_clips] == ["filter", "filter:mjpeg:5"]
     page = context.store.put(f"<p>{seed} {configuration}</p>".encode())
     weights = context.store.put(game.canonical().encode())
     table = f"seed {seed}: " + ", ".join(f"{note.row} heard {len(note.heard)}" for note in results)
@@ -96,7 +97,7 @@ from privadv.tiny import Config
 class RunConfig(Section):
     name: str
     seed: int = 0
-    rows: tuple[str, ...] = ("raw", "filter", "gray", "blur:4")
+    rows: tuple[str, ...] = ("raw", "filter", "filter:mjpeg:5", "gray", "blur:4")
     fan_out: str = "row"
     cluster: Cluster = Cluster()
 ''' + "".join(f"    {stage}: Config = Config()\n" for stage in [*SIGNATURES, "report"])
@@ -140,7 +141,7 @@ def join_readers(config: Config, context, seed: int, row: str, clips: Note, read
     assert [reader.row.split()[0] for reader in readers] == [row] * len(readers) and readers[0].row.endswith("target")
     return play("join_readers", config, row, readers)
 '''
-FILTER = ["render filter", "attack filter"]
+FILTER = [f"{stage} {row}" for row in ("filter", "filter:mjpeg:5") for stage in ("render", "attack")]
 BASELINES = ["render gray", "attack gray", "render blur:4", "attack blur:4"]
 ROWS = ["render raw", "attack raw", *FILTER, *BASELINES]
 ALL = [*list(SIGNATURES)[:5], *ROWS]
@@ -190,7 +191,7 @@ def test_seeds_then_only_what_changed(tiny: Path) -> None:
     assert tasks(seed0, "done") == sorted([*ALL, "report"])
     assert tasks(seed1, "cached") == ["extract_frames", "render blur:4", "render gray", "render raw"]
     assert "\n    extract_frames says hello\n" in first.stdout
-    assert "\nseed 0: raw heard 1, filter heard 3, gray heard 3, blur:4 heard 3\n" in first.stdout
+    assert "\nseed 0: raw heard 1, filter heard 3, filter:mjpeg:5 heard 3, gray heard 3, blur:4 heard 3\n" in first.stdout
     assert re.search(r"\npooled: seed 0: .* \| seed 1: ", first.stdout)
     assert not re.search("kfp|executor|Traceback", first.stdout + first.stderr, flags=re.IGNORECASE)
     folders = sorted((tiny / ".privadv" / "reports").iterdir())
@@ -297,8 +298,8 @@ def test_forced_stage_starts_afresh_and_the_cluster_section_concerns_no_cache(ti
 def test_a_task_an_attacker(tiny: Path) -> None:
     done = run(tiny, "--set", "fan_out=attacker")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "\nseed 0: raw heard 3, filter heard 3, gray heard 2, blur:4 heard 3\n" in done.stdout
-    rows = ("raw", "filter", "gray", "blur:4")
+    assert "\nseed 0: raw heard 3, filter heard 3, filter:mjpeg:5 heard 3, gray heard 2, blur:4 heard 3\n" in done.stdout
+    rows = ("raw", "filter", "filter:mjpeg:5", "gray", "blur:4")
     fitted = [f"fit_reader {row} {name}" for row in rows for name in ("target", "one", "two")]
     fitted.remove("fit_reader gray two")
     others = [f"{stage} {row}" for stage in ("render", "list_readers", "join_readers") for row in rows]

@@ -166,7 +166,7 @@ class Made:
         self.store, self.seed, self.synthetic = store, seed, synthetic
         self.clips = self._clips("raw", {"seconds": 24.0, "clips_test": 208.0})
         self.filtered = self._clips(
-            "filter", {"A_T_game": 0.87, "A_B_game": 0.11, "psnr": 14.2, "seconds": 9.0}
+            "filter", {"A_T_game": 0.87, "A_B_game": 0.11, "psnr": 14.2, "flicker": 41.5, "seconds": 9.0}
         )
         self.results = tuple(self._result(row, *numbers) for row, numbers in (ROWS | (rows or {})).items())
 
@@ -349,6 +349,31 @@ def test_filter_beside_the_front_of_the_baselines() -> None:
 
 def test_controls_raw_and_filter_are_no_baselines() -> None:
     assert {row.name for row in summary().baselines} == set(ROWS) - {"raw", "filter", *CONTROLS}
+
+
+VARIANTS: dict[str, Numbers] = {"filter:h264:23": (0.84, 0.28, 3, 12), "filter:smooth:0.5": (0.80, 0.20, 5, 12)}
+
+
+def test_other_forms_of_the_filter_stand_beside_it_and_are_no_baselines() -> None:
+    """The first one would dominate, the second lift the front: neither does, and both are compared with the filter alone."""
+    evidence = Made(Memory(), rows={"filter:mjpeg:5": (0.99, 0.10, 5, 12), **VARIANTS}).evidence()
+    metrics = {"psnr": 15.0, "flicker": 40.2, "kbit_per_second": 241.4}
+    found, plain = summarise([changed(evidence, "filter:h264:23", metrics=metrics)]), summary()
+    assert [row.name for row in found.rows[:5]] == ["raw", "filter", "filter:mjpeg:5", *VARIANTS]
+    assert found.gain == plain.gain and found.dominating == []
+    assert [row.name for row in found.baselines] == [row.name for row in plain.baselines]
+    row = found.row("filter:h264:23")
+    kept, leaked = found.change(row)
+    assert kept.value == pytest.approx(row.target.value - found.row("filter").target.value)
+    assert leaked.value == pytest.approx(0.02, abs=0.006) and leaked.low < leaked.value < leaked.high
+    said = wording.variants(found)
+    assert "filter:h264:23 (241 kbit/s) A_T -0.02 (" in said and "filter:smooth:0.5 A_T -0.06" in said
+    assert wording.variants(plain) == "" and said in wording.note(found)
+    assert max(map(len, wording.table(found).splitlines())) <= 80
+    page = render(found, figures.privacy_utility(found), {0: []}, {})
+    assert '<td>filter:h264:23</td><td class="n">15.0</td><td class="n">40.2</td><td class="n">241.4</td>' in page
+    assert said in page and "kbit/s" not in render(plain, figures.privacy_utility(plain), {0: []}, {})
+    assert found.metrics()["rows/filter_h264_23_flicker"] == 40.2 and "rows/filter_flicker" not in found.metrics()
 
 
 @pytest.mark.parametrize(
@@ -556,7 +581,7 @@ def test_stage_reports_to_all_sides(store: Store, tmp_path: Path, monkeypatch: p
     made = Made(store)
     inputs = {
         "clips": made.clips.canonical(),
-        "filtered_clips": made.filtered.canonical(),
+        "filtered_clips": [made.filtered.canonical()],
         **{name: trained.canonical() for name, trained in made.stages().items()},
         "results": [store.put(one.canonical().encode()).canonical() for one in made.results],
     }
@@ -594,6 +619,7 @@ def check_mlflow(client: MlflowClient, run: MlflowRun, report: Report) -> None:
     )
     assert metrics["rows/planted_spatial_A_B_max"] == 1 and metrics["floors/budget_chance"] == 1 / 13
     assert metrics["pretrain_budget/budget_0_val_accuracy"] > 0.9 and metrics["filter/psnr"] == 14.2
+    assert metrics["psnr"] == 14.2 and metrics["flicker"] == 41.5
     assert metrics["seconds/train_adversarial"] == 31.4 and metrics["seconds/attack_filter"] == 144
     names = {
         file.path for folder in ("", "figures") for file in client.list_artifacts(run.info.run_id, folder)

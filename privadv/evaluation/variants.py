@@ -36,9 +36,9 @@ def variant(row: str) -> Variant:
     Raises:
         PrivadvError: there is no such row.
     """
-    _, _, how = row.partition(":")
-    if not how:
+    if row == "filter":
         return Variant()
+    how = row.partition(":")[2]
     kind, _, strength = how.partition(":")
     if kind in QUALITIES:
         try:

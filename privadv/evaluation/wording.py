@@ -187,12 +187,12 @@ def interval(estimate: Estimate) -> str:
 def table(summary: Summary) -> str:
     """The console's: at most 80 columns."""
     names = max(len(row.name) for row in summary.rows)
-    lines = [f"{'row':{names}}   A_T  95%        A_B_max  95%        family  converged"]
+    lines = [f"{'row':{names}}   A_T  95%        A_B_max  95%        family converged"]
     for row in summary.rows:
         fitted = f"{row.converged}/{row.attackers}"
         lines.append(
             f"{row.name:{names}}  {row.target.value:.2f}  {interval(row.target)}  {row.leakage.value:7.2f}  "
-            f"{interval(row.leakage)}  {strangers(row):6}  {fitted:>5} {flags(row)}".rstrip()
+            f"{interval(row.leakage)}  {strangers(row):6} {fitted:>5} {flags(row)}".rstrip()
         )
     lines.append(
         f"{'blind guess':{names}}  {summary.blind_target:.2f}             {summary.blind_leakage:7.2f}"
