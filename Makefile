@@ -23,7 +23,7 @@ smoke: $(READY)  ## The whole pipeline at its smallest: does everything work her
 	@$(BIN)/python pipeline.py run --config configs/smoke.yaml $(ARGS)
 
 test: $(READY)  ## The tests
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 test-full: $(READY)  ## The tests and the long checks
 	@$(BIN)/python -m pytest -m "not k8s and not ui" $(ARGS)
