@@ -26,7 +26,7 @@ test: $(READY)  ## The tests
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 test-full: $(READY)  ## The tests and the long checks
-	@$(BIN)/python -m pytest -m "not k8s and not ui" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not k8s and not ui and not containers" $(ARGS)
 
 test-ui: $(READY)  ## MLflow's pages after two small runs, in a real browser (chromium on PATH)
 	@$(BIN)/python -m pytest -m ui $(ARGS)
