@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+pytestmark = pytest.mark.timeout(1000)  # every task is a process: on a busy machine a run takes minutes
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 TINY = '''
@@ -176,7 +178,7 @@ def command(*arguments: str) -> list[str]:
 
 def run(project: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command("run", "--config", "tiny.yaml", *arguments), cwd=project, text=True,
-                          capture_output=True, env={**os.environ, **environment}, timeout=120)
+                          capture_output=True, env={**os.environ, **environment}, timeout=600)
 
 
 def tasks(output: str, how: str) -> list[str]:
