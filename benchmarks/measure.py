@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Cost:
         return Cost(self.cpu / count, self.wall / count)
 
 
+Clock = Literal["cpu", "wall"]
 Work = Callable[[], object]
 """What is measured; where it returns a :class:`Cost`, that is its cost, and not what the call took."""
 
@@ -71,6 +73,14 @@ def compared(what: str, other: str, pairs: list[tuple[Cost, Cost]], unit: str = 
         )
         for name, clock in (("CPU", "cpu"), ("wall", "wall"))
     ]
+
+
+def rates(
+    what: str, unit: str, pairs: list[tuple[Cost, Cost]], clock: Clock, mine: float, other: str, theirs: float
+) -> Row:
+    """Work a second, where a call of ours does ``mine`` of it and one of theirs ``theirs``; ratio: our share of their rate."""
+    own, one = (statistics.median(getattr(pair[side], clock) for pair in pairs) for side in (0, 1))
+    return Row(what, unit, mine / own, other, theirs / one, mine / own / (theirs / one))
 
 
 def median(work: Work, repetitions: int) -> Cost:

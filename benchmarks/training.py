@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import plain
-from benchmarks.measure import Row, compared, median, paired
+from benchmarks.measure import Row, compared, median, paired, rates
 from privadv.algorithms.base import Batch, Feeds, Players
 from privadv.algorithms.kbeam import KBeam, KBeamConfig
 from privadv.console import progress
@@ -118,20 +118,22 @@ def port(game: KBeam, sizes: Sizes, device: str = "cpu") -> plain.Game:
     filter_ = plain.Filter(sizes.filter_width, sizes.blocks)
     target = plain.C3D(ACTIONS, sizes.target_width, sizes.dense, convolved)
     budget = [plain.MobileNet(PEOPLE, sizes.budget_width) for _ in range(sizes.k)]
-    take(filter_, game.players.degradation)
-    take(target, game.players.target)
-    for copy, original in zip(budget, game.players.budget, strict=True):
-        take(copy, original)
     for module in (filter_, target, *budget):
-        module.to(device)
-    return plain.Game(filter_, target, budget, sizes.rates)
+        module.to(device, next(game.players.degradation.parameters()).dtype)
+    copy = plain.Game(filter_, target, budget, sizes.rates)
+    take(copy, game)
+    return copy
 
 
 @torch.no_grad()
-def take(copy: nn.Module, original: nn.Module) -> None:
-    """Copy parameters in their order: both sides list them alike."""
-    for mine, its in zip(copy.parameters(), original.parameters(), strict=True):
-        mine.copy_(its)
+def take(copy: plain.Game, game: KBeam) -> None:
+    """Copy the weights and running statistics of ``game`` in their order: both sides list them alike."""
+    originals = (game.players.degradation, game.players.target, *game.players.budget)
+    for module, original in zip((copy.filter, copy.target, *copy.budget), originals, strict=True):
+        pairs = (zip(mine(), its(), strict=True) for mine, its in
+                 ((module.parameters, original.parameters), (module.buffers, original.buffers)))
+        for mine, its in itertools.chain(*pairs):
+            mine.copy_(its)
 
 
 def steps(game: KBeam, feeds: Feeds) -> dict[str, Callable[[], object]]:
@@ -163,11 +165,9 @@ def _matmul(repetitions: int) -> list[Row]:
 def _ceiling(repetitions: int) -> Row:
     """How much of the matrix product's rate a learning step of C3D reaches, by CPU seconds."""
     square, reader, clips = torch.rand(2000, 2000), PAPER.c3d().build(ACTIONS), PAPER.clips()
-    work = PAPER.batch * 3 * c3d_flops()
     pairs = paired(lambda: reader(clips).sum().backward(), lambda: square @ square, repetitions)
-    step, product = (statistics.median(pair[side].cpu for pair in pairs) for side in (0, 1))
-    rate, ceiling = work / step, 2 * 2000**3 / product
-    return Row("C3D forward and backward", "GFLOP/CPU s", rate / 1e9, "float32 matmul", ceiling / 1e9, rate / ceiling)
+    work = PAPER.batch * 3 * c3d_flops()
+    return rates("C3D forward and backward", "GFLOP/CPU s", pairs, "cpu", work / 1e9, "float32 matmul", 2 * 2000**3 / 1e9)
 
 
 def c3d_flops() -> float:

@@ -1,0 +1,120 @@
+"""What was measured, as one table on the terminal and as docs/benchmarks.md, which says where, when and by which command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measure import Row
+
+COLUMNS = ("what", "unit", "ours", "beside", "theirs", "ratio")
+
+HEAD = """# Benchmarks
+
+`make bench` measures privadv beside what one would use instead, both in one run and in turns, and writes this page; ARGS such as
+`ARGS="--only training --repetitions 3"` renew one section and leave the others as they are. A figure is the median of the repetitions,
+a ratio the median over pairs of runs, theirs / ours: above 1, ours is the cheaper one. CPU s are processor seconds of the process and of
+those that it waited for, wall s those of the clock. Nothing here is a timed test.
+"""
+
+ABOUT = {
+    "training": """One update of each phase of K-beam, K = 4, batch 2, 16x112x112, float32: TransformNet (width 32, 5 blocks), C3D,
+MobileNet (width 0.6). *Plain PyTorch* is `benchmarks/plain.py`: the same step at PyTorch's defaults, from the same weights, on as many
+threads; `tests/test_benchmarks.py` holds both to the same losses. The seed's TensorFlow 1.8 code was measured once, on two cores of its own machine; that ratio is not
+one of pairs: hold it against the two machines' matrix products.""",
+    "extraction": """All frames of a video of 900 frames to 160x120 RGB, one thread a side, cost a frame. *A seek a frame* is the seed's
+way and read every 15th frame. OpenCV runs out of an environment of its own: `python3 -m venv build/opencv && build/opencv/bin/pip install
+opencv-python-headless`.""",
+    "evaluation": """How often the filter's forward runs while its row is rendered and attacked. Rendering filters every clip once, for all
+attackers; its measurement of the filter's pace filters one clip six times more.""",
+    "footprint": """Each stage's module imported in a fresh process, and what the paper's networks weigh.""",
+    "gpu": """`make bench ARGS="--only gpu"` on a machine with a CUDA GPU, batch 32.""",
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A section's rows; ``load``: the machine's load average when it began."""
+
+    section: str
+    rows: tuple[Row, ...]
+    command: str
+    repetitions: int
+    threads: int
+    load: float
+
+
+def show(measured: Sequence[Measured]) -> None:
+    """One table of all rows."""
+    table = Table("section", *COLUMNS)
+    for one in measured:
+        for row in one.rows:
+            table.add_row(one.section, *_cells(row))
+        table.add_section()
+    console = Console()
+    if not console.is_terminal:
+        console.width = 150
+    console.print(table)
+
+
+def markdown(measured: Sequence[Measured], page: str) -> str:
+    """The page with the measured sections in place of its old ones."""
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    sections |= {one.section.capitalize(): _section(one) for one in measured}
+    order = [name.capitalize() for name in ABOUT]
+    bodies = [f"## {name}\n{sections.get(name, _unmeasured(name)).strip()}\n" for name in order]
+    return "\n".join([HEAD, *bodies])
+
+
+def _unmeasured(name: str) -> str:
+    return f"{ABOUT[name.lower()]}\n\n*not measured*"
+
+
+def _section(one: Measured) -> str:
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---|---:|---:|"]
+    lines += [f"| {' | '.join(_cells(row))} |" for row in one.rows]
+    return "\n".join([ABOUT[one.section], "", _conditions(one), "", *lines])
+
+
+def _conditions(one: Measured) -> str:
+    cores = len(os.sched_getaffinity(0))
+    busy = " Measured beside other work: CPU time, not wall time." if one.load > cores / 2 else ""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "av", "numpy"))
+    return (
+        f"`{one.command}` on {time.strftime('%Y-%m-%d')}: median of {one.repetitions} repetitions, {_threads(one.threads)} of torch; "
+        f"{_processor()}, {cores} cores, load average {one.load:.1f} at the start.{busy}\n"
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {packages}."
+    )
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' * (count > 1)}"
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    numbers = [_number(one) for one in (row.ours, row.theirs, row.ratio)]
+    ours = numbers[0] if row.ours is not None else row.note and f"*{row.note}*"
+    return row.what, row.unit, ours, row.other, numbers[1] or (row.note and row.other and f"*{row.note}*"), numbers[2]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
