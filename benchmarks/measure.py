@@ -56,7 +56,8 @@ def cost(work: Work) -> Cost:
 
 def paired(ours: Work, theirs: Work, repetitions: int) -> list[tuple[Cost, Cost]]:
     """The costs of both in turn, after one unmeasured turn of each."""
-    cost(ours), cost(theirs)
+    for work in (ours, theirs):
+        cost(work)
     return [(cost(ours), cost(theirs)) for _ in range(repetitions)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import Any
 
 import cv2  # pyright: ignore[reportMissingImports]
 
@@ -34,7 +35,7 @@ def sequential(path: str, step: int) -> int:
     return -(-count // step)
 
 
-def _scaled(frame):  # noqa: ANN001, ANN202  cv2 is not where types are checked
+def _scaled(frame: Any) -> Any:
     return cv2.cvtColor(cv2.resize(frame, SIZE), cv2.COLOR_BGR2RGB)
 
 

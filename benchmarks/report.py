@@ -20,24 +20,28 @@ COLUMNS = ("what", "unit", "ours", "beside", "theirs", "ratio")
 
 HEAD = """# Benchmarks
 
-`make bench` measures privadv beside what one would use instead, both in one run and in turns, and writes this page; ARGS such as
-`ARGS="--only training --repetitions 3"` renew one section and leave the others as they are. A figure is the median of the repetitions,
-a ratio the median over pairs of runs, theirs / ours: above 1, ours is the cheaper one. CPU s are processor seconds of the process and of
-those that it waited for, wall s those of the clock. Nothing here is a timed test.
+`make bench` measures privadv beside what one would use instead, both in one run and in turns, and writes this page;
+`make bench ARGS="--only training --repetitions 3"` renews one section and leaves the others as they are. A figure is
+the median of the repetitions, a ratio the median over pairs of runs, theirs / ours: above 1, ours is the cheaper one.
+CPU s are processor seconds of the process and of those that it waited for, wall s those of the clock. Nothing here is
+a timed test.
 """
 
 ABOUT = {
-    "training": """One update of each phase of K-beam, K = 4, batch 2, 16x112x112, float32: TransformNet (width 32, 5 blocks), C3D,
-MobileNet (width 0.6). *Plain PyTorch* is `benchmarks/plain.py`: the same step at PyTorch's defaults, from the same weights, on as many
-threads; `tests/test_benchmarks.py` holds both to the same losses. The seed's TensorFlow 1.8 code was measured once, on two cores of its own machine; that ratio is not
-one of pairs: hold it against the two machines' matrix products.""",
-    "extraction": """All frames of a video of 900 frames to 160x120 RGB, one thread a side, cost a frame. *A seek a frame* is the seed's
-way and read every 15th frame. OpenCV runs out of an environment of its own: `python3 -m venv build/opencv && build/opencv/bin/pip install
-opencv-python-headless`.""",
-    "evaluation": """How often the filter's forward runs while its row is rendered and attacked. Rendering filters every clip once, for all
-attackers; its measurement of the filter's pace filters one clip six times more.""",
-    "footprint": """Each stage's module imported in a fresh process, and what the paper's networks weigh.""",
-    "gpu": """`make bench ARGS="--only gpu"` on a machine with a CUDA GPU, batch 32.""",
+    "training": """One update of each phase of K-beam, K = 4, batch 2, 16x112x112, float32: TransformNet (width 32, 5
+blocks), C3D, MobileNet (width 0.6). *Plain PyTorch* is `benchmarks/plain.py`: the same step at PyTorch's defaults,
+from the same weights, on as many threads; `tests/test_benchmarks.py` holds both to the same losses. The seed's
+TensorFlow 1.8 code was measured once, on two cores of its own machine with two threads; that ratio is of no pairs:
+hold it against the two machines' matrix products.""",
+    "extraction": """Frames to 160x120 RGB; the cost of a frame, one thread a side. *A seek a frame* is the seed's
+way; of the long videos it reads every 15th frame. OpenCV runs in an environment of its own: `python3 -m venv
+build/opencv && build/opencv/bin/pip install opencv-python-headless`.""",
+    "evaluation": """How often the filter runs while its row is rendered and attacked: rendering filters every clip
+once, for all attackers. The clips too many are one clip, six times, by which rendering measures the filter's pace. A
+release with noise is drawn `render.draws` times for the training clips.""",
+    "footprint": """Each stage's module imported in a fresh process, the interpreter's own start included, and what
+the paper's networks weigh: TransformNet (width 32, 5 blocks), C3D, MobileNet (width 0.6).""",
+    "gpu": """`make bench ARGS="--only gpu"` on a machine with a CUDA GPU; batch 32.""",
 }
 
 
@@ -68,21 +72,23 @@ def show(measured: Sequence[Measured]) -> None:
 
 def markdown(measured: Sequence[Measured], page: str) -> str:
     """The page with the measured sections in place of its old ones."""
-    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
-    sections |= {one.section.capitalize(): _section(one) for one in measured}
-    order = [name.capitalize() for name in ABOUT]
-    bodies = [f"## {name}\n{sections.get(name, _unmeasured(name)).strip()}\n" for name in order]
+    kept = re.findall(r"^## (\w+)\n(?:.+\n)+\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    figures = {name.lower(): text for name, text in kept} | {one.section: _figures(one) for one in measured}
+    bodies = [
+        f"## {_title(name)}\n{about}\n\n{figures.get(name, '*not measured*').strip()}\n"
+        for name, about in ABOUT.items()
+    ]
     return "\n".join([HEAD, *bodies])
 
 
-def _unmeasured(name: str) -> str:
-    return f"{ABOUT[name.lower()]}\n\n*not measured*"
+def _title(name: str) -> str:
+    return "GPU" if name == "gpu" else name.capitalize()
 
 
-def _section(one: Measured) -> str:
+def _figures(one: Measured) -> str:
     lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---|---:|---:|"]
     lines += [f"| {' | '.join(_cells(row))} |" for row in one.rows]
-    return "\n".join([ABOUT[one.section], "", _conditions(one), "", *lines])
+    return "\n".join([_conditions(one), "", *lines])
 
 
 def _conditions(one: Measured) -> str:
@@ -90,7 +96,7 @@ def _conditions(one: Measured) -> str:
     busy = " Measured beside other work: CPU time, not wall time." if one.load > cores / 2 else ""
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "av", "numpy"))
     return (
-        f"`{one.command}` on {time.strftime('%Y-%m-%d')}: median of {one.repetitions} repetitions, {_threads(one.threads)} of torch; "
+        f"`{one.command}` on {time.strftime('%Y-%m-%d')}: {one.repetitions} repetitions, {_threads(one.threads)} of torch.\n"
         f"{_processor()}, {cores} cores, load average {one.load:.1f} at the start.{busy}\n"
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {packages}."
     )
