@@ -32,7 +32,7 @@ NOT_STAGES = ("alone", "imported", "launch", "pretraining", "rank", "selection",
 
 def _imported(name: str, repetitions: int) -> list[Row]:
     command = [sys.executable, "-c", f"import privadv.stages.{name}"]
-    costs = [cost(lambda: subprocess.run(command, check=True)) for _ in range(1 + repetitions)][1:]
+    costs = [cost(lambda: subprocess.run(command, check=True)) for _ in range(repetitions)]
     cpu, wall = (statistics.median(getattr(one, clock) for one in costs) for clock in ("cpu", "wall"))
     return [Row(f"python, and import of {name}", "CPU s", cpu), Row(f"python, and import of {name}", "wall s", wall)]
 

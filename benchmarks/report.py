@@ -31,7 +31,7 @@ ABOUT = {
     "training": """One update of each phase of K-beam, K = 4, batch 2, 16x112x112, float32: TransformNet (width 32, 5
 blocks), C3D, MobileNet (width 0.6). *Plain PyTorch* is `benchmarks/plain.py`: the same step at PyTorch's defaults,
 from the same weights, on as many threads; `tests/test_benchmarks.py` holds both to the same losses. The seed's
-TensorFlow 1.8 code was measured once, on two cores of its own machine with two threads; that ratio is of no pairs:
+TensorFlow 1.8 code was measured once, on two cores of its own machine; that ratio is of no pairs:
 hold it against the two machines' matrix products.""",
     "extraction": """Frames to 160x120 RGB; the cost of a frame, one thread a side. *A seek a frame* is the seed's
 way; of the long videos it reads every 15th frame. OpenCV runs in an environment of its own: `python3 -m venv
