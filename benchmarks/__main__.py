@@ -20,7 +20,8 @@ PAGE = Path("docs/benchmarks.md")
 def main(arguments: list[str] | None = None) -> int:
     """Measure the wanted sections; those of the page that were not wanted stay as they are."""
     wanted = _parser().parse_args(arguments)
-    command = " ".join(["python -m benchmarks", *(sys.argv[1:] if arguments is None else arguments)])
+    only = "".join(f" --only {name}" for name in wanted.only or ())
+    command = f"python -m benchmarks{only} --repetitions {wanted.repetitions} --threads {wanted.threads}"
     try:
         os.environ["PRIVADV_DEVICE"] = "cpu"
         measured = [_measure(name, wanted, command) for name in wanted.only or SECTIONS]

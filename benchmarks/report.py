@@ -31,8 +31,9 @@ ABOUT = {
     "training": """One update of each phase of K-beam, K = 4, batch 2, 16x112x112, float32: TransformNet (width 32, 5
 blocks), C3D, MobileNet (width 0.6). *Plain PyTorch* is `benchmarks/plain.py`: the same step at PyTorch's defaults,
 from the same weights, on as many threads; `tests/test_benchmarks.py` holds both to the same losses. The seed's
-TensorFlow 1.8 code was measured once, on two cores of its own machine; that ratio is of no pairs:
-hold it against the two machines' matrix products.""",
+TensorFlow 1.8 code was measured once, on two cores of its own machine, so that its ratio is of no pairs. A matrix
+product took 0.19 s of the clock there; on how many threads is not known: were it two, a core of that machine was about
+half as fast as one on which it takes 0.19 CPU s, and the ratio is half of what it seems.""",
     "extraction": """Frames to 160x120 RGB; the cost of a frame, one thread a side. *A seek a frame* is the seed's
 way; of the long videos it reads every 15th frame. OpenCV runs in an environment of its own: `python3 -m venv
 build/opencv && build/opencv/bin/pip install opencv-python-headless`.""",
