@@ -73,7 +73,7 @@ def show(measured: Sequence[Measured]) -> None:
 
 def markdown(measured: Sequence[Measured], page: str) -> str:
     """The page with the measured sections in place of its old ones."""
-    kept = re.findall(r"^## (\w+)\n(?:.+\n)+\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    kept = re.findall(r"^## (\w+)\n(?:[^\n]+\n)+\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
     figures = {name.lower(): text for name, text in kept} | {one.section: _figures(one) for one in measured}
     bodies = [
         f"## {_title(name)}\n{about}\n\n{figures.get(name, '*not measured*').strip()}\n"
@@ -96,15 +96,16 @@ def _conditions(one: Measured) -> str:
     cores = len(os.sched_getaffinity(0))
     busy = " Measured beside other work: CPU time, not wall time." if one.load > cores / 2 else ""
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "av", "numpy"))
+    how = f"{_many(one.repetitions, 'repetition')}, {_many(one.threads, 'thread')} of torch"
     return (
-        f"`{one.command}` on {time.strftime('%Y-%m-%d')}: {one.repetitions} repetitions, {_threads(one.threads)} of torch.\n"
+        f"`{one.command}` on {time.strftime('%Y-%m-%d')}: {how}.\n"
         f"{_processor()}, {cores} cores, load average {one.load:.1f} at the start.{busy}\n"
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {packages}."
     )
 
 
-def _threads(count: int) -> str:
-    return f"{count} thread{'s' * (count > 1)}"
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count > 1)}"
 
 
 def _processor() -> str:
