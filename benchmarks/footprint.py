@@ -41,8 +41,8 @@ def _sizes() -> list[Row]:
     """Stored weights of each player, and a game's resume point once every optimizer has stepped."""
     game = ours(PAPER)
     players = game.players
-    models = {"filter": players.degradation, "target": players.target, "one budget model": players.budget[0]}
-    found = [Row(f"weights of the {name}", "MB", len(save_weights(model)) / 1e6) for name, model in models.items()]
+    models = {"filter": players.degradation, "target": players.target, "budget model": players.budget[0]}
+    found = [Row(f"weights of a {name}", "MB", len(save_weights(model)) / 1e6) for name, model in models.items()]
     for optimizer in game.optimizers().values():
         for parameter in (p for group in optimizer.param_groups for p in group["params"]):
             parameter.grad = parameter.detach().clone()
