@@ -10,7 +10,7 @@ WORKSPACE := $(CURDIR)/.privadv
 
 include k8s/targets.mk
 
-.PHONY: help run smoke test test-full test-store test-ui lint mlflow compile submit-pipeline lock clean clean-runs
+.PHONY: help run smoke test test-full test-store test-ui lint bench mlflow compile submit-pipeline lock clean clean-runs
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do \
@@ -39,6 +39,9 @@ lint: $(READY)  ## Style, types and the direction of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports --no-cache
+
+bench: $(READY)  ## What it costs beside what else one would use, into docs/benchmarks.md; ARGS="--only training --repetitions 3"
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 mlflow: $(READY)  ## MLflow's pages over the runs of this machine; PORT=5000
 	@PRIVADV_WORKSPACE="$(WORKSPACE)" MLFLOW_TRACKING_URI= $(BIN)/python -m privadv.tracking http://127.0.0.1:$(PORT)

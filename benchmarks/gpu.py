@@ -1,73 +1,50 @@
-"""The rows that need a GPU, by one script that needs only torch and the project: `python -m benchmarks.gpu OUT.json`.
-
-Ours in float32 (TF32 allowed) and bfloat16, against the port in TF32 and bfloat16, K-beam at K = 4 and the paper's sizes.
-"""
+"""The rows that need a GPU: K-beam's steps in TF32 and bfloat16 beside the port in the same, and C3D beside a matrix product."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
-import sys
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import replace
 
 import torch
 
-from benchmarks.measure import Row, paired
-from benchmarks.training import CLIP, Fixed, K, c3d_flops, ours, port, steps
-from privadv.models.clip import C3D
-from privadv.models.reader import ReaderSpec
+from benchmarks.measure import Row, compared, paired, rates
+from benchmarks.training import ACTIONS, PAPER, STEPS, Fixed, c3d_flops, ours, plain_steps, port, steps
 
-BATCH = 32
+SIZES = replace(PAPER, batch=32)
+PRECISIONS = ("tf32", "bfloat16")
 
 
-def rows(repeats: int = 5) -> list[Row]:
-    """Every GPU row; raises RuntimeError where there is no GPU."""
+def rows(repetitions: int) -> list[Row]:
+    """Every GPU row; without a CUDA GPU each says that it was not measured."""
     if not torch.cuda.is_available():
-        raise RuntimeError("no CUDA GPU here: GPU rows stay 'not measured'")
+        names = [f"{what}, {precision}" for precision in PRECISIONS for what in STEPS.values()]
+        return [Row(what, "wall s", note="not measured") for what in (*names, "C3D forward and backward, bfloat16")]
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
-    found = []
-    for precision in ("tf32", "bfloat16"):
-        found += _round(precision, repeats)
-    return [*found, *_ceiling(repeats)]
+    found = [row for precision in PRECISIONS for row in _round(precision, repetitions)]
+    return [*found, _ceiling(repetitions)]
 
 
-def _round(precision: str, repeats: int) -> Iterator[Row]:
-    game = ours("cuda")
-    other, feeds = port(game, "cuda"), Fixed(torch.rand(BATCH, *CLIP, device="cuda"))
-    clips, (_, labels), (_, private) = feeds.clips, feeds.target(), feeds.budget()
-    theirs: dict[str, Callable[[], object]] = {
-        "max": lambda: other.max_step(clips, private),
-        "min": lambda: other.min_step(clips, private),
-        "target": lambda: other.target_step(clips, labels),
-    }
-    mine = steps(game, feeds)
+def _round(precision: str, repetitions: int) -> Iterator[Row]:
+    game, feeds = ours(SIZES, "cuda"), Fixed(SIZES.clips().cuda())
+    mine, theirs = steps(game, feeds), plain_steps(port(game, SIZES, "cuda"), feeds)
 
-    def run(work: Callable[[], object]) -> None:
-        with torch.autocast("cuda", torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext():
-            work()
-        torch.cuda.synchronize()
+    def whole(work: Callable[[], object]) -> Callable[[], None]:
+        def run() -> None:
+            with torch.autocast("cuda", torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext():
+                work()
+            torch.cuda.synchronize()
 
-    for name, work in mine.items():
-        own, others, ratio = paired(lambda work=work: run(work), lambda name=name: run(theirs[name]), repeats)  # type: ignore[misc]
-        yield Row(
-            "GPU",
-            f"K-beam {name} step, K = {K}, {precision}",
-            BATCH / own,
-            f"plain port, {precision}",
-            BATCH / others,
-            "clips/s",
-            ratio,
-            ">= 3",
-        )
+        return run
+
+    for name, what in STEPS.items():
+        pairs = paired(whole(mine[name]), whole(theirs[name]), repetitions)
+        yield from compared(f"{what}, {precision}", f"plain PyTorch, {precision}", pairs)[1:]
 
 
-def _ceiling(repeats: int) -> Iterator[Row]:
-    reader = ReaderSpec(network=C3D()).build(8).cuda()
-    clips = torch.rand(BATCH, *CLIP, device="cuda")
+def _ceiling(repetitions: int) -> Row:
+    reader, clips = SIZES.c3d().build(ACTIONS).cuda(), SIZES.clips().cuda()
     square = torch.rand(8192, 8192, device="cuda", dtype=torch.bfloat16)
 
     def learn() -> None:
@@ -80,36 +57,6 @@ def _ceiling(repeats: int) -> Iterator[Row]:
         _ = square @ square
         torch.cuda.synchronize()
 
-    step, one, _ = paired(learn, product, repeats)
-    rate, ceiling = BATCH * 3 * c3d_flops() / step, 2 * 8192**3 / one
-    yield Row(
-        "GPU",
-        "C3D forward and backward, bfloat16",
-        rate / 1e12,
-        "bfloat16 matmul",
-        ceiling / 1e12,
-        "TFLOP/s",
-        rate / ceiling,
-        ">= 0.4",
-    )
-
-
-def main() -> int:
-    try:
-        found = rows()
-    except RuntimeError as error:
-        print(f"benchmarks.gpu: {error}", file=sys.stderr)
-        return 1
-    facts = {
-        "gpu": torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-        "when": time.strftime("%Y-%m-%d"),
-    }
-    Path(sys.argv[1]).write_text(
-        json.dumps({"facts": facts, "rows": [dataclasses.asdict(row) for row in found]}, indent=1)
-    )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    learnt, multiplied = SIZES.batch * 3 * c3d_flops() / 1e12, 2 * 8192**3 / 1e12
+    pairs = paired(learn, product, repetitions)
+    return rates("C3D forward and backward, bfloat16", "TFLOP/s", pairs, "wall", learnt, "bfloat16 matmul", multiplied)

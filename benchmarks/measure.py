@@ -3,60 +3,94 @@
 from __future__ import annotations
 
 import gc
+import resource
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of processor time, of this process and of those it waited for, and seconds of the clock."""
+
+    cpu: float
+    wall: float
+
+    def over(self, count: float) -> Cost:
+        """The cost of one of ``count``."""
+        return Cost(self.cpu / count, self.wall / count)
+
+
+Clock = Literal["cpu", "wall"]
 Work = Callable[[], object]
+"""What is measured; where it returns a :class:`Cost`, that is its cost, and not what the call took."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. ``ours`` and ``theirs`` are in ``unit``; ``ratio`` > 1 means that ours is the better one."""
+    """One line of a table: ``ours`` and ``theirs`` in ``unit``; ``ratio`` > 1 means that ours is the better one.
 
-    section: str
+    ``note`` says why a figure is missing.
+    """
+
     what: str
-    ours: float
-    other: str
-    theirs: float | None
     unit: str
-    ratio: float | None
-    goal: str = ""
+    ours: float | None = None
+    other: str = ""
+    theirs: float | None = None
+    ratio: float | None = None
+    note: str = ""
 
 
-def paired(ours: Work, theirs: Work, repeats: int = 5) -> tuple[float, float, float]:
-    """Median seconds of both, and the median of theirs / ours over the pairs; one unmeasured turn of each first."""
-    ours(), theirs()
-    pairs = [(_seconds(ours), _seconds(theirs)) for _ in range(repeats)]
-    mine, others = zip(*pairs, strict=True)
-    ratio = statistics.median(other / own for own, other in pairs)
-    return statistics.median(mine), statistics.median(others), ratio
-
-
-def faster(
-    section: str,
-    what: str,
-    ours: Work,
-    other: str,
-    theirs: Work,
-    units: float,
-    unit: str,
-    goal: str = "",
-    repeats: int = 5,
-) -> Row:
-    """A row of rates: ``units`` of work a call, given as ``unit``, such as frames/s."""
-    own, others, ratio = paired(ours, theirs, repeats)
-    return Row(section, what, units / own, other, units / others, unit, ratio, goal)
-
-
-def alone(section: str, what: str, value: float, unit: str, goal: str = "") -> Row:
-    """A figure that nothing stands beside."""
-    return Row(section, what, value, "", None, unit, None, goal)
-
-
-def _seconds(work: Work) -> float:
+def cost(work: Work) -> Cost:
+    """What one call costs."""
     gc.collect()
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    cpu, wall = _processor(), time.perf_counter()
+    result = work()
+    if isinstance(result, Cost):
+        return result
+    return Cost(_processor() - cpu, time.perf_counter() - wall)
+
+
+def paired(ours: Work, theirs: Work, repetitions: int) -> list[tuple[Cost, Cost]]:
+    """The costs of both in turn, after one unmeasured turn of each."""
+    for work in (ours, theirs):
+        cost(work)
+    return [(cost(ours), cost(theirs)) for _ in range(repetitions)]
+
+
+def compared(what: str, other: str, pairs: list[tuple[Cost, Cost]], unit: str = "s", scale: float = 1) -> list[Row]:
+    """Processor time and time of the clock: the medians, ``scale`` times, and the median of theirs / ours over the pairs."""
+    return [
+        Row(
+            what,
+            f"{name} {unit}",
+            scale * statistics.median(getattr(own, clock) for own, _ in pairs),
+            other,
+            scale * statistics.median(getattr(one, clock) for _, one in pairs),
+            statistics.median(getattr(one, clock) / getattr(own, clock) for own, one in pairs),
+        )
+        for name, clock in (("CPU", "cpu"), ("wall", "wall"))
+    ]
+
+
+def rates(
+    what: str, unit: str, pairs: list[tuple[Cost, Cost]], clock: Clock, mine: float, other: str, theirs: float
+) -> Row:
+    """Work a second, where a call of ours does ``mine`` of it and one of theirs ``theirs``; ratio: our share of their rate."""
+    own, one = (statistics.median(getattr(pair[side], clock) for pair in pairs) for side in (0, 1))
+    return Row(what, unit, mine / own, other, theirs / one, mine / own / (theirs / one))
+
+
+def median(work: Work, repetitions: int) -> Cost:
+    """The medians of both clocks, after one unmeasured call."""
+    cost(work)
+    costs = [cost(work) for _ in range(repetitions)]
+    return Cost(statistics.median(one.cpu for one in costs), statistics.median(one.wall for one in costs))
+
+
+def _processor() -> float:
+    waited_for = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + waited_for.ru_utime + waited_for.ru_stime

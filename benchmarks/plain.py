@@ -13,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Rates = tuple[float, float, float]
+
 
 class Filter(nn.Module):
-    """Johnson's transform network over every frame, gray at the end."""
+    """Johnson's transform network over every frame; gray and 8 bit at the end, the rounding straight through."""
 
     def __init__(self, width: int = 32, blocks: int = 5, kernel: int = 9) -> None:
         super().__init__()
@@ -42,8 +44,9 @@ class Filter(nn.Module):
         for up in self.up:
             x = up(F.interpolate(x, scale_factor=2, mode="nearest"))
         x = torch.tanh(self.last(x)) * 0.5 + 0.5
-        gray = x.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-        return gray.reshape(n, t, c, h, w).transpose(1, 2)
+        gray = x.mean(1, keepdim=True).clamp(0, 1)
+        gray = gray + ((gray * 255).round() / 255 - gray).detach()
+        return gray.expand(-1, 3, -1, -1).reshape(n, t, c, h, w).transpose(1, 2)
 
 
 class C3D(nn.Module):
@@ -102,11 +105,12 @@ class MobileNet(nn.Module):
 class Game:
     """The three steps of a K-beam round, one batch each."""
 
-    def __init__(self, filter_: Filter, target: C3D, budget: Sequence[MobileNet]) -> None:
+    def __init__(self, filter_: Filter, target: C3D, budget: Sequence[MobileNet], rates: Rates) -> None:
+        """``rates`` of the max, min and target step."""
         self.filter, self.target, self.budget, self.strongest = filter_, target, list(budget), 0
-        self.ascent = torch.optim.Adam(filter_.parameters(), 1e-4)
-        self.descent = [torch.optim.Adam(model.parameters(), 1e-2) for model in budget]
-        self.recovery = torch.optim.Adam([*filter_.parameters(), *target.parameters()], 1e-5)
+        self.ascent = torch.optim.Adam(filter_.parameters(), rates[0])
+        self.descent = [torch.optim.Adam(model.parameters(), rates[1]) for model in budget]
+        self.recovery = torch.optim.Adam([*filter_.parameters(), *target.parameters()], rates[2])
 
     def max_step(self, clips: Tensor, labels: Tensor) -> float:
         """The filter ascends the strongest budget model's loss."""

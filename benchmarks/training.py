@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks import plain
-from benchmarks.measure import Row, alone, faster, paired
+from benchmarks.measure import Row, compared, median, paired, rates
 from privadv.algorithms.base import Batch, Feeds, Players
 from privadv.algorithms.kbeam import KBeam, KBeamConfig
+from privadv.console import progress
 from privadv.models.clip import C3D
 from privadv.models.degradation import TransformNet
 from privadv.models.frame import MobileNet
 from privadv.models.reader import ReaderSpec
 
-SEED_SECONDS = {"max": 8.9, "min": 5.2, "target": 23.2}
-"""The seed's own TensorFlow 1.8 code on two such CPU cores: K = 4, batch 2, 16 x 112 x 112, float32."""
+SEED_SECONDS = {"max": 17.6, "min": 9.7, "target": 43.2}
+"""CPU seconds of the seed's own TensorFlow 1.8 code on two cores: K = 4, batch 2, 16 x 112 x 112, float32."""
 
 SEED_MATMUL = 0.19
-"""Seconds of a 2000 x 2000 float32 matrix product on the machine of SEED_SECONDS."""
+"""Wall seconds of a 2000 x 2000 float32 matrix product on the machine of SEED_SECONDS."""
 
-K, BATCH, CLIP = 4, 2, (3, 16, 112, 112)
+STEPS = {"max": "filter max step", "min": "budget min step", "target": "target step"}
+ACTIONS, PEOPLE = 8, 13
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What both sides build: K budget models, clips (batch, 3, T, H, W), the networks' widths, the learning rates."""
+
+    k: int = 4
+    batch: int = 2
+    clip: tuple[int, int, int] = (16, 112, 112)
+    filter_width: int = 32
+    blocks: int = 5
+    target_width: int = 64
+    dense: int = 4096
+    budget_width: float = 0.6
+    rates: plain.Rates = (1e-4, 1e-2, 1e-5)
+
+    def c3d(self) -> ReaderSpec:
+        return ReaderSpec(network=C3D(width=self.target_width, dense=self.dense, size=self.clip))
+
+    def mobilenet(self) -> ReaderSpec:
+        return ReaderSpec(network=MobileNet(width=self.budget_width))
+
+    def clips(self) -> Tensor:
+        """The same noise each time."""
+        return torch.rand(self.batch, 3, *self.clip, generator=torch.Generator().manual_seed(1))
+
+
+PAPER = Sizes()
 
 
 class Fixed(Feeds):
@@ -35,131 +68,113 @@ class Fixed(Feeds):
         self.labels = torch.arange(len(clips), device=clips.device)
 
     def target(self) -> Batch:
-        return self.clips, self.labels % 8
+        return self.clips, self.labels % ACTIONS
 
     def budget(self) -> Batch:
-        return self.clips, self.labels % 13
+        return self.clips, self.labels % PEOPLE
 
     def validation(self) -> Iterator[Batch]:
         yield self.target()
 
 
-def ours(device: str = "cpu") -> KBeam:
-    """The project's K-beam at the paper's sizes."""
+def rows(repetitions: int) -> list[Row]:
+    """Each step against the port and the seed's code; the matrix product of this machine beside that of the seed's."""
+    game = ours(PAPER)
+    feeds = Fixed(PAPER.clips())
+    mine, theirs = steps(game, feeds), plain_steps(port(game, PAPER), feeds)
+    found = []
+    with progress("training", len(STEPS) + 2) as bar:
+        for name, what in STEPS.items():
+            pairs = paired(mine[name], theirs[name], repetitions)
+            mine_cpu = statistics.median(own.cpu for own, _ in pairs)
+            seed = SEED_SECONDS[name]
+            found += compared(what, "plain PyTorch", pairs)
+            found.append(Row(what, "CPU s", mine_cpu, "the seed's code, its machine", seed, seed / mine_cpu))
+            bar.advance(1)
+        found += _matmul(repetitions)
+        bar.advance(1)
+        found.append(_ceiling(repetitions))
+        bar.advance(1)
+    return found
+
+
+def ours(sizes: Sizes, device: str = "cpu") -> KBeam:
+    """The project's K-beam."""
     torch.manual_seed(0)
-    budget = nn.ModuleList(ReaderSpec(network=MobileNet(width=0.6)).build(13) for _ in range(K))
-    players = Players(TransformNet().build(), ReaderSpec(network=C3D()).build(8), budget)
+    budget = nn.ModuleList(sizes.mobilenet().build(PEOPLE) for _ in range(sizes.k))
+    filter_ = TransformNet(width=sizes.filter_width, blocks=sizes.blocks).build()
+    players = Players(filter_, sizes.c3d().build(ACTIONS), budget)
     for module in (players.degradation, players.target, players.budget):
         module.to(device)
-    return KBeam(KBeamConfig(max_steps=1, min_steps=1, target_steps=1, budget_bar=2, target_bar=2), players)
+    lr_max, lr_min, lr_target = sizes.rates
+    config = KBeamConfig(
+        max_steps=1, min_steps=1, target_steps=1, budget_bar=2, lr_max=lr_max, lr_min=lr_min, lr_target=lr_target
+    )
+    return KBeam(config, players)
 
 
-def port(game: KBeam, device: str = "cpu") -> plain.Game:
+def port(game: KBeam, sizes: Sizes, device: str = "cpu") -> plain.Game:
     """The port with the weights of ``game``."""
-    filter_, target = plain.Filter().to(device), plain.C3D(8).to(device)
-    budget = [plain.MobileNet(13).to(device) for _ in range(K)]
-    copies = [
-        (filter_, game.players.degradation),
-        (target, game.players.target),
-        *zip(budget, game.players.budget, strict=True),
-    ]
-    for copy, original in copies:
-        take(copy, original)
-    return plain.Game(filter_, target, budget)
+    convolved = next(one for one in game.players.target.modules() if isinstance(one, nn.Linear)).in_features
+    filter_ = plain.Filter(sizes.filter_width, sizes.blocks)
+    target = plain.C3D(ACTIONS, sizes.target_width, sizes.dense, convolved)
+    budget = [plain.MobileNet(PEOPLE, sizes.budget_width) for _ in range(sizes.k)]
+    for module in (filter_, target, *budget):
+        module.to(device, next(game.players.degradation.parameters()).dtype)
+    copy = plain.Game(filter_, target, budget, sizes.rates)
+    take(copy, game)
+    return copy
 
 
 @torch.no_grad()
-def take(copy: nn.Module, original: nn.Module) -> None:
-    """Copy parameters in their order: both sides list them alike."""
-    for mine, its in zip(copy.parameters(), original.parameters(), strict=True):
-        mine.copy_(its)
+def take(copy: plain.Game, game: KBeam) -> None:
+    """Copy the weights and running statistics of ``game`` in their order: both sides list them alike."""
+    originals = (game.players.degradation, game.players.target, *game.players.budget)
+    for module, original in zip((copy.filter, copy.target, *copy.budget), originals, strict=True):
+        pairs = (zip(mine(), its(), strict=True) for mine, its in
+                 ((module.parameters, original.parameters), (module.buffers, original.buffers)))
+        for mine, its in itertools.chain(*pairs):
+            mine.copy_(its)
 
 
-def steps(game: KBeam, feeds: Feeds) -> dict[str, object]:
-    """One step of each phase, by name."""
+def steps(game: KBeam, feeds: Feeds) -> dict[str, Callable[[], object]]:
+    """One update of each phase of ours, without the measurements of validation around the target's."""
     return {
-        "max": lambda: game._max(feeds),
-        "min": lambda: game._min(feeds),
-        "target": lambda: target_step(game, feeds),
+        "max": lambda: game._max(feeds)["degradation_fool"],
+        "min": lambda: game._min(feeds)["budget_loss_min"],
+        "target": lambda: game.target_update(feeds),
     }
 
 
-def target_step(game: KBeam, feeds: Feeds) -> None:
-    """The target phase's one update, without the measurements of validation around it."""
-    game.target_update(feeds)
-
-
-def rows(repeats: int = 5) -> list[Row]:
-    """CPU rows: each step against the port, the seed's own code, and the machine's matrix product."""
-    game = ours()
-    other, feeds = port(game), Fixed(torch.rand(BATCH, *CLIP, generator=torch.Generator().manual_seed(1)))
-    clips, (_, labels), (_, private) = feeds.clips, feeds.target(), feeds.budget()
-    theirs = {
-        "max": lambda: other.max_step(clips, private),
-        "min": lambda: other.min_step(clips, private),
-        "target": lambda: other.target_step(clips, labels),
+def plain_steps(game: plain.Game, feeds: Feeds) -> dict[str, Callable[[], object]]:
+    """The same of the port."""
+    return {
+        "max": lambda: game.max_step(*feeds.budget()),
+        "min": lambda: min(game.min_step(*feeds.budget())),
+        "target": lambda: game.target_step(*feeds.target()),
     }
-    found = []
-    for name, work in steps(game, feeds).items():
-        row = faster(
-            "training",
-            f"K-beam {name} step, K = {K}",
-            work,
-            "plain port",
-            theirs[name],
-            BATCH,
-            "clips/s",
-            ">= 1",
-            repeats,
-        )  # type: ignore[arg-type]
-        seconds = BATCH / row.ours
-        found += [
-            row,
-            Row(
-                "training",
-                f"K-beam {name} step, seconds",
-                seconds,
-                "the seed's code",
-                SEED_SECONDS[name],
-                "s",
-                SEED_SECONDS[name] / seconds,
-                ">= 2",
-            ),
-        ]
-    return [*found, *_matmul(repeats)]
 
 
-def _matmul(repeats: int) -> list[Row]:
-    """How much of the machine's matrix product rate the C3D step reaches."""
+def _matmul(repetitions: int) -> list[Row]:
     square = torch.rand(2000, 2000)
-    reader = ReaderSpec(network=C3D()).build(8)
-    clips = torch.rand(BATCH, *CLIP)
+    one = median(lambda: square @ square, max(5, repetitions))
+    what = "2000x2000 float32 matmul"
+    wall = Row(what, "wall s", one.wall, "the seed's machine", SEED_MATMUL, SEED_MATMUL / one.wall)
+    return [Row(what, "CPU s", one.cpu), wall]
 
-    def learn() -> None:
-        reader(clips).sum().backward()
 
-    step, product, _ = paired(learn, lambda: square @ square, repeats)
-    rate = BATCH * 3 * c3d_flops() / step
-    ceiling = 2 * 2000**3 / product
-    return [
-        Row(
-            "training",
-            "C3D forward and backward",
-            rate / 1e9,
-            "float32 matmul",
-            ceiling / 1e9,
-            "GFLOP/s",
-            rate / ceiling,
-            ">= 0.75",
-        ),
-        alone("training", "2000 x 2000 float32 matmul (the seed's machine: 0.19)", product, "s"),
-    ]
+def _ceiling(repetitions: int) -> Row:
+    """How much of the matrix product's rate a learning step of C3D reaches, by CPU seconds."""
+    square, reader, clips = torch.rand(2000, 2000), PAPER.c3d().build(ACTIONS), PAPER.clips()
+    pairs = paired(lambda: reader(clips).sum().backward(), lambda: square @ square, repetitions)
+    work = PAPER.batch * 3 * c3d_flops()
+    return rates("C3D forward and backward", "GFLOP/CPU s", pairs, "cpu", work / 1e9, "float32 matmul", 2 * 2000**3 / 1e9)
 
 
 def c3d_flops() -> float:
-    """Floating-point operations of one clip's forward pass through C3D at 16 x 112 x 112."""
+    """Floating-point operations of one clip's forward pass through the paper's C3D."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        ReaderSpec(network=C3D()).build(8)(torch.rand(1, *CLIP))
+        PAPER.c3d().build(ACTIONS)(PAPER.clips()[:1])
     return counter.get_total_flops()

@@ -140,17 +140,7 @@ class KBeam(Algorithm):
             and score < self.config.target_bar
             and since < self.config.patience
         ):
-            self.recovery.zero_grad(set_to_none=True)
-            loss = 0.0
-            for _ in range(self.config.accumulate):
-                clips, labels = feeds.target()
-                part = (
-                    classification_loss(self.players.target(self.players.degradation(clips)), labels)
-                    / self.config.accumulate
-                )
-                part.backward()
-                loss += part.item()
-            self.recovery.step()
+            loss = self.target_update(feeds)
             steps += 1
             score = validation_accuracy(self.players, feeds)
             best, since = (score, 0) if score > best else (best, since + 1)
@@ -159,3 +149,18 @@ class KBeam(Algorithm):
             "val_target_accuracy": score,
             **({"target_loss": mean(loss)} if steps else {}),
         }
+
+    def target_update(self, feeds: Feeds) -> float:
+        """One update of target and filter over ``accumulate`` batches; gives this rank's loss."""
+        self.recovery.zero_grad(set_to_none=True)
+        loss = 0.0
+        for _ in range(self.config.accumulate):
+            clips, labels = feeds.target()
+            part = (
+                classification_loss(self.players.target(self.players.degradation(clips)), labels)
+                / self.config.accumulate
+            )
+            part.backward()
+            loss += part.item()
+        self.recovery.step()
+        return loss

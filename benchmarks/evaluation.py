@@ -1,0 +1,109 @@
+"""Whether filtered clips are computed once for all attackers: forwards of the filter are counted, not timed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, cast
+from unittest.mock import patch
+
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from benchmarks.measure import Row
+from privadv.checkpoints import Checkpoints
+from privadv.data.manifest import SPLITS, ClipSet
+from privadv.models.checkpoint import ModelRef, Trained, save_weights
+from privadv.models.degradation import Degradation, TransformNet
+from privadv.run_config import RunConfig
+from privadv.seaweed import SeaweedServer
+from privadv.stages import attack, extract_frames, render
+from privadv.stages.stage import StageContext
+from privadv.stages.workbench import put_curves, put_filter, put_reader
+from privadv.store import Store
+from privadv.training import Fitted, Job
+
+CONFIG = Path("configs/smoke.yaml")
+
+
+def rows(repetitions: int) -> list[Row]:
+    """Clips through the filter while its row is rendered, and while it is attacked; counting needs no repetitions."""
+    with tempfile.TemporaryDirectory(prefix="privadv-bench-") as folder, _store(Path(folder)) as store:
+        context = StageContext(store, cast(Any, Untracked()), Checkpoints(store, "bench"), workers=1)
+        return _counted(RunConfig.load(CONFIG), context)
+
+
+def _counted(config: RunConfig, context: StageContext) -> list[Row]:
+    clips = extract_frames.run(config.extract_frames, context)
+    game = _fresh_game(config, clips, context.store)
+    raw = render.run(config.render, "raw", clips, 0, context)
+    with _counting() as rendering:
+        filtered = render.run(config.render, "filter", clips, 0, context, game)
+    with patch.object(attack, "fit_all", fit_here):
+        warm = attack.run(config.attack, "raw", raw, 0, context)
+        with _counting() as attacking:
+            result = attack.run(config.attack, "filter", filtered, 0, context, warm, raw)
+    stored, many = sum(filtered.count(split) for split in SPLITS), len(result.attackers)
+    through = sum(rendering)
+    return [
+        Row("clips through the filter in rendering", "clips", through, "clips of the row", stored, stored / through),
+        Row(f"clips through the filter under {many} attackers", "clips", sum(attacking)),
+    ]
+
+
+def _fresh_game(config: RunConfig, clips: ClipSet, store: Store) -> Trained:
+    """An untrained filter without noise, so that each clip is released once, and the run's readers."""
+    readers = {"target": (config.pretrain_target.reader, len(clips.target.classes))}
+    readers |= {f"budget_{k}": (spec, len(clips.budget.classes)) for k, spec in enumerate(config.pretrain_budget.readers)}
+    models: dict[str, ModelRef] = {
+        role: put_reader(store, spec, classes, save_weights(spec.build(classes)))
+        for role, (spec, classes) in readers.items()
+    }
+    models["degradation"] = put_filter(store, TransformNet(width=4, blocks=1, kernel=3).build())
+    curves = put_curves(store, {})
+    return Trained(stage="train_adversarial", seed=0, models=models, metrics={}, curves=curves, seconds=0)
+
+
+def fit_here(jobs: Sequence[Job], workers: int, what: str, checkpoints: Checkpoints) -> dict[str, Fitted]:
+    """As :func:`privadv.training.fit_all`, but in this process, where a forward can be counted."""
+    return {job.name: job.fit(lambda steps: None) for job in jobs}
+
+
+class Untracked:
+    """A tracker that nobody reads."""
+
+    def child(self, *_: Any) -> Any:
+        return nullcontext(self)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
+
+
+@contextmanager
+def _counting() -> Iterator[list[int]]:
+    """The clips of every forward of a filter in this process, whichever copy of it."""
+    seen: list[int] = []
+
+    def count(module: nn.Module, given: Any, _: Any) -> None:
+        if isinstance(module, Degradation):
+            seen.append(len(given[0]))
+
+    hook = register_module_forward_hook(count)
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _store(folder: Path) -> Iterator[Store]:
+    server = SeaweedServer(folder)
+    try:
+        server.start()
+        with patch.dict(os.environ, server.environment() | {"PRIVADV_S3_BUCKET": "benchmarks"}):
+            yield Store.from_environment()
+    finally:
+        server.stop()

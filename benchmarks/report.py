@@ -1,0 +1,128 @@
+"""What was measured, as one table on the terminal and as docs/benchmarks.md, which says where, when and by which command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measure import Row
+
+COLUMNS = ("what", "unit", "ours", "beside", "theirs", "ratio")
+
+HEAD = """# Benchmarks
+
+`make bench` measures privadv beside what one would use instead, both in one run and in turns, and writes this page;
+`make bench ARGS="--only training --repetitions 3"` renews one section and leaves the others as they are. A figure is
+the median of the repetitions, a ratio the median over pairs of runs, theirs / ours: above 1, ours is the cheaper one.
+CPU s are processor seconds of the process and of those that it waited for, wall s those of the clock. Nothing here is
+a timed test.
+"""
+
+ABOUT = {
+    "training": """One update of each phase of K-beam, K = 4, batch 2, 16x112x112, float32: TransformNet (width 32, 5
+blocks), C3D, MobileNet (width 0.6). *Plain PyTorch* is `benchmarks/plain.py`: the same step at PyTorch's defaults,
+from the same weights, on as many threads; `tests/test_benchmarks.py` holds both to the same losses. The seed's
+TensorFlow 1.8 code was measured once, on two cores of its own machine, so that its ratio is of no pairs. A matrix
+product took 0.19 s of the clock there; on how many threads is not known: were it two, a core of that machine was about
+half as fast as one on which it takes 0.19 CPU s, and the ratio is half of what it seems.""",
+    "extraction": """Frames to 160x120 RGB; the cost of a frame, one thread a side. *A seek a frame* is the seed's
+way; of the long videos it reads every 15th frame. OpenCV runs in an environment of its own: `python3 -m venv
+build/opencv && build/opencv/bin/pip install opencv-python-headless`.""",
+    "evaluation": """How often the filter runs while its row is rendered and attacked: rendering filters every clip
+once, for all attackers. The clips too many are one clip, six times, by which rendering measures the filter's pace. A
+release with noise is drawn `render.draws` times for the training clips.""",
+    "footprint": """Each stage's module imported in a fresh process, the interpreter's own start included, and what
+the paper's networks weigh: TransformNet (width 32, 5 blocks), C3D, MobileNet (width 0.6).""",
+    "gpu": """`make bench ARGS="--only gpu"` on a machine with a CUDA GPU; batch 32.""",
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A section's rows; ``load``: the machine's load average when it began."""
+
+    section: str
+    rows: tuple[Row, ...]
+    command: str
+    repetitions: int
+    threads: int
+    load: float
+
+
+def show(measured: Sequence[Measured]) -> None:
+    """One table of all rows."""
+    table = Table("section", *COLUMNS)
+    for one in measured:
+        for row in one.rows:
+            table.add_row(one.section, *_cells(row))
+        table.add_section()
+    console = Console()
+    if not console.is_terminal:
+        console.width = 150
+    console.print(table)
+
+
+def markdown(measured: Sequence[Measured], page: str) -> str:
+    """The page with the measured sections in place of its old ones."""
+    kept = re.findall(r"^## (\w+)\n(?:[^\n]+\n)+\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    figures = {name.lower(): text for name, text in kept} | {one.section: _figures(one) for one in measured}
+    bodies = [
+        f"## {_title(name)}\n{about}\n\n{figures.get(name, '*not measured*').strip()}\n"
+        for name, about in ABOUT.items()
+    ]
+    return "\n".join([HEAD, *bodies])
+
+
+def _title(name: str) -> str:
+    return "GPU" if name == "gpu" else name.capitalize()
+
+
+def _figures(one: Measured) -> str:
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|---:|---|---:|---:|"]
+    lines += [f"| {' | '.join(_cells(row))} |" for row in one.rows]
+    return "\n".join([_conditions(one), "", *lines])
+
+
+def _conditions(one: Measured) -> str:
+    cores = len(os.sched_getaffinity(0))
+    busy = " Measured beside other work: CPU time, not wall time." if one.load > cores / 2 else ""
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "av", "numpy"))
+    how = f"{_many(one.repetitions, 'repetition')}, {_many(one.threads, 'thread')} of torch"
+    return (
+        f"`{one.command}` on {time.strftime('%Y-%m-%d')}: {how}.\n"
+        f"{_processor()}, {cores} cores, load average {one.load:.1f} at the start.{busy}\n"
+        f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {packages}."
+    )
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count > 1)}"
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    numbers = [_number(one) for one in (row.ours, row.theirs, row.ratio)]
+    ours = numbers[0] if row.ours is not None else row.note and f"*{row.note}*"
+    return row.what, row.unit, ours, row.other, numbers[1] or (row.note and row.other and f"*{row.note}*"), numbers[2]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"

@@ -1,0 +1,54 @@
+"""What the benchmark compares with does the same work: the plain port plays the same game."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmarks.measure import Row
+from benchmarks.report import Measured, markdown
+from benchmarks.training import STEPS, Fixed, Sizes, ours, plain_steps, port, steps, take
+
+SMALL = Sizes(k=2, clip=(4, 32, 32), filter_width=4, blocks=1, target_width=8, dense=16, budget_width=0.25,
+              rates=(1e-4, 1e-2, 1e-3))
+
+
+@pytest.mark.parametrize(("dtype", "afresh", "tolerance"), [(torch.float64, False, 1e-7), (torch.float32, True, 1e-4)])
+def test_the_first_twenty_updates_are_those_of_the_plain_port(
+    dtype: torch.dtype, afresh: bool, tolerance: float
+) -> None:
+    """In 64 bit two games from the same weights stay one. In 32 bit Adam, batch norm and the rounding to 8 bit turn last bits
+    into steps, so that there every update starts from our weights.
+    """
+    game, feeds = ours(SMALL), Fixed(SMALL.clips().to(dtype))
+    for module in (game.players.degradation, game.players.target, game.players.budget):
+        module.to(dtype)
+    other = port(game, SMALL)
+    mine, theirs = steps(game, feeds), plain_steps(other, feeds)
+    seen = set()
+    for update in range(20):
+        name = list(STEPS)[update % len(STEPS)]
+        if afresh:
+            take(other, game)
+        losses = []
+        for side in (mine, theirs):
+            torch.manual_seed(update)
+            losses.append(side[name]())
+        assert losses[0] == pytest.approx(losses[1], rel=tolerance), f"{name}, update {update}"
+        assert game.strongest == other.strongest
+        seen.add(losses[0])
+    assert len(seen) == 20  # the game moves
+
+
+def test_a_section_that_was_not_measured_again_keeps_its_figures() -> None:
+    def measured(section: str, figure: float) -> Measured:
+        return Measured(section, (Row("a step", "CPU s", figure, "another", 3.0, 3.0 / figure),), "make bench", 3, 1, 0.0)
+
+    page = markdown([measured("training", 1.5), measured("footprint", 7.25)], "")
+    assert "| a step | CPU s | 1.5 | another | 3 | 2 |" in page
+    assert page.count("*not measured*") == 3
+    renewed = markdown([measured("training", 2.5)], page)
+    parts = {part.partition("\n")[0]: part for part in renewed.split("## ")}
+    assert "| 2.5 |" in parts["Training"] and "| 7.25 |" in parts["Footprint"]
+    assert renewed.count("| a step |") == 2 and "*not measured*" in parts["Extraction"]
+    assert markdown([measured("training", 2.5)], renewed) == renewed
