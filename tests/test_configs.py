@@ -40,7 +40,7 @@ def test_a_shipped_run_compiles_with_its_sections_as_parameters(path: Path, grap
     inputs = compiled["root"]["inputDefinitions"]["parameters"]
     sections = {name.removesuffix("_config"): yaml.safe_load(given["defaultValue"])
                 for name, given in inputs.items() if name.endswith("_config")}
-    rows = ["raw", "filter", *inputs["baselines"]["defaultValue"]]
+    rows = ["raw", *inputs["releases"]["defaultValue"], *inputs["baselines"]["defaultValue"]]
     again = RunConfig.parse({"name": config.name, "seed": config.seed, "rows": rows, **sections}, "compiled")
     assert again == config.model_copy(update={"rows": again.rows}) and set(rows) == set(config.rows)
 

@@ -227,7 +227,7 @@ def curve(store: Store, manifest: Path) -> Tensor:
 
 
 def test_a_stage_on_two_accelerators_leaves_what_it_leaves_on_one(store: Store, tmp_path: Path) -> None:
-    done = stage(store, tmp_path, "two")
+    done = stage(store, tmp_path, "two", PRIVADV_TRACKING_WAIT="120")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("pretrain_degradation: 4/4") == 1
     stage(store, tmp_path, "one", PRIVADV_ACCELERATORS="1")

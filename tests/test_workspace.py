@@ -19,10 +19,11 @@ from privadv.store import Store
 from privadv.workspace import Workspace
 
 HOLDER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from privadv.store import Store
 from privadv.workspace import Workspace
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins without it
 with Workspace(Path(sys.argv[1])) as workspace:
     store = Store.from_environment(workspace.environment())
     try:
