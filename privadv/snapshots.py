@@ -53,9 +53,12 @@ def thaw(data: bytes, parts: Mapping[str, Stateful], where: str) -> dict[str, An
 class Resumable:
     """A loop of steps that is saved as it goes, and goes on after a kill; without ``checkpoints`` it is a plain one."""
 
-    def __init__(self, name: str, parts: Mapping[str, Stateful], checkpoints: Checkpoints | None, every: int) -> None:
-        """``parts`` change with the steps; ``every``: how many of these lie between two saves."""
-        self._name, self._parts, self._checkpoints, self._every = name, parts, checkpoints, every
+    def __init__(
+        self, name: str, parts: Mapping[str, Stateful], checkpoints: Checkpoints | None, steps: int, every: int
+    ) -> None:
+        """``parts`` change with the ``steps``; ``every``: how many of these lie between two saves."""
+        self._name, self._parts, self._checkpoints = name, parts, checkpoints
+        self._steps, self._every = steps, every
 
     def resume(self) -> tuple[int, dict[str, Any]]:
         """Put the parts back; gives the last saved step and its facts, or 0 and none."""
@@ -66,6 +69,6 @@ class Resumable:
         return saved[0], thaw(saved[1]["state"], self._parts, self._name)
 
     def save(self, step: int, **facts: Any) -> None:
-        """Save the parts and ``facts`` after ``step``, where it is time to."""
-        if self._checkpoints and step % self._every == 0:
+        """Save the parts and ``facts`` after ``step``, where it is time to; not after the last, whose result comes at once."""
+        if self._checkpoints and step % self._every == 0 and step < self._steps:
             self._checkpoints.save(step, {"state": freeze(self._parts, **facts)})

@@ -229,7 +229,7 @@ def fit(job: FitJob, tick: Tick = lambda steps: None, checkpoints: Checkpoints |
     losses: list[float] = []
     course.adapt(reader, 1)  # what is resumed has the shapes of the clips' statistics
     parts = {"reader": reader, "optimizer": optimizer, "schedule": schedule, "feed": course.feed}
-    saving = Resumable(job.name, parts, checkpoints, job.config.checkpoint_steps)
+    saving = Resumable(job.name, parts, checkpoints, job.config.steps, job.config.checkpoint_steps)
     step, saved = saving.resume()
     if saved:
         best, best_state, since, curves, losses, seconds = saved["memory"]

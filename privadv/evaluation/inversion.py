@@ -113,7 +113,7 @@ class Reconstruction(InversionJob):
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, config.steps, pct_start=0.15)
         best, best_state, curve = float("-inf"), painter.state_dict(), []
         parts = {"painter": painter, "optimizer": optimizer, "schedule": schedule, "feed": feed}
-        saving = Resumable(self.name, parts, checkpoints, config.checkpoint_steps)
+        saving = Resumable(self.name, parts, checkpoints, config.steps, config.checkpoint_steps)
         first, saved = saving.resume()
         if saved:
             best, best_state, curve = saved["memory"]

@@ -76,7 +76,7 @@ def _train(
     optimizer = shared(torch.optim.Adam(filter_.parameters(), config.lr))
     streams = {f"feed {number}": feed for number, feed in enumerate(feeds)}
     parts = {"filter": filter_, "optimizer": optimizer, **streams}
-    saving = Resumable("pretrain_degradation", parts, context.checkpoints, config.checkpoint_steps)
+    saving = Resumable("pretrain_degradation", parts, context.checkpoints, config.steps, config.checkpoint_steps)
     first, saved = saving.resume()
     curve: list[tuple[int, float]] = saved.get("curve", [])
     with progress("pretrain_degradation", config.steps) as bar:

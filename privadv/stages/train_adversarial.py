@@ -155,12 +155,13 @@ def _players(
 
 def _play(config: Config, algorithm: Algorithm, feeds: GameFeeds, context: StageContext) -> Curves:
     """All rounds from the last saved one on; gives the curves of the whole game."""
-    saving = Resumable("train_adversarial", _state(algorithm, feeds), context.checkpoints, config.checkpoint_rounds)
+    rounds = config.algorithm.rounds
+    parts = _state(algorithm, feeds)
+    saving = Resumable("train_adversarial", parts, context.checkpoints, rounds, config.checkpoint_rounds)
     first, saved = saving.resume()
     curves: Curves = saved.get("curves", {})
     if saved:
         algorithm.remember(saved["memory"])
-    rounds = config.algorithm.rounds
     with progress(f"train_adversarial ({config.algorithm.kind})", rounds) as bar:
         bar.advance(first)
         for number in range(first + 1, rounds + 1):
