@@ -46,18 +46,24 @@ def _nodes(task: Any, placement: Placement) -> None:
     for name, value in placement.nodes.items():
         kubernetes.add_node_selector(task, name, value)
     for toleration in placement.tolerations:
-        kubernetes.add_toleration_json(task, _toleration(toleration))
+        kubernetes.add_toleration_json(task, tolerated(toleration))
     if not placement.gpus:
         # A wish, so that a cluster of GPU nodes alone runs everything too.
         elsewhere = {"key": GPU_NODE, "operator": "DoesNotExist", "values": []}
         kubernetes.add_node_affinity(task, match_expressions=[elsewhere], weight=100)
-    labels = {f"{KUEUE}/queue-name": placement.queue, f"{KUEUE}/priority-class": placement.priority}
-    for name, value in {**placement.labels, **labels}.items():
+    for name, value in {**placement.labels, **queued(placement)}.items():
         if value:
             kubernetes.add_pod_label(task, name, value)
 
 
-def _toleration(toleration: Toleration) -> dict[str, str]:
+def queued(placement: Placement) -> dict[str, str]:
+    """The labels by which Kueue finds its queue and priority; none where the placement names none."""
+    labels = {f"{KUEUE}/queue-name": placement.queue, f"{KUEUE}/priority-class": placement.priority}
+    return {name: value for name, value in labels.items() if value}
+
+
+def tolerated(toleration: Toleration) -> dict[str, str]:
+    """A toleration as Kubernetes writes it."""
     given = toleration.model_dump(exclude_none=True)
     return {**given, "operator": "Equal" if "value" in given else "Exists"}
 
@@ -71,16 +77,21 @@ def _volumes(task: Any, placement: Placement) -> None:
 
 
 def _environment(task: Any, placement: Placement, cluster: Cluster) -> None:
-    # A process sees all CPUs of its node, however few are its own.
-    own = {"PRIVADV_WORKERS": placement.cpu, "OMP_NUM_THREADS": placement.cpu}
-    if placement.gpus > 1:
-        own["PRIVADV_ACCELERATORS"] = placement.gpus
-    for name, value in {**own, **placement.environment}.items():
-        task.set_env_variable(name, str(value))
+    for name, value in variables(placement).items():
+        task.set_env_variable(name, value)
     for name, keys in cluster.config_maps.items():
         kubernetes.use_config_map_as_env(task, name, dict(keys))
     for name, keys in cluster.secrets.items():
         kubernetes.use_secret_as_env(task, name, dict(keys))
+
+
+def variables(placement: Placement) -> dict[str, str]:
+    """What a process is to know of its place: it sees all CPUs of its node, however few are its own."""
+    cpu = str(placement.cpu)
+    own = {"PRIVADV_WORKERS": cpu, "OMP_NUM_THREADS": cpu}
+    if placement.gpus > 1:
+        own["PRIVADV_ACCELERATORS"] = str(placement.gpus)
+    return {**own, **placement.environment}
 
 
 def _retries(task: Any, placement: Placement) -> None:

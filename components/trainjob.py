@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from kfp.dsl.types.type_utils import is_parameter_type
 
-from components.placement import KUEUE, SCRATCH
+from components.placement import SCRATCH, queued, tolerated, variables
 from components.pretrain_budget import pretrain_budget
 from components.pretrain_degradation import pretrain_degradation
 from components.pretrain_target import pretrain_target
@@ -55,12 +55,11 @@ def train_job(config: RunConfig, stage: str, inputs: Mapping[str, Blob]) -> dict
         "env": _environment(placement, config.cluster),
         "resourcesPerNode": {kind: _resources(placement) for kind in ("requests", "limits")},
     }
-    labels = {f"{KUEUE}/queue-name": placement.queue, f"{KUEUE}/priority-class": placement.priority}
     name = f"{config.name}-{stage}-seed{config.seed}".replace("_", "-")
     return {
         "apiVersion": "trainer.kubeflow.org/v1alpha1",
         "kind": "TrainJob",
-        "metadata": {"generateName": f"{name}-", "labels": {key: value for key, value in labels.items() if value}},
+        "metadata": {"generateName": f"{name}-", "labels": queued(placement)},
         "spec": {
             "runtimeRef": {"name": spread.runtime},
             "activeDeadlineSeconds": math.ceil(placement.timeout_hours * 3600),
@@ -98,10 +97,8 @@ def _resources(placement: Placement) -> dict[str, str]:
 def _environment(placement: Placement, cluster: Cluster) -> list[dict[str, Any]]:
     plain = {
         "PRIVADV_ACCELERATORS": str(max(1, placement.gpus)),
-        "PRIVADV_WORKERS": str(placement.cpu),
-        "OMP_NUM_THREADS": str(placement.cpu),
         **({"PRIVADV_SCRATCH": SCRATCH} if placement.scratch else {}),
-        **placement.environment,
+        **variables(placement),
     }
     kinds = {"configMapKeyRef": cluster.config_maps, "secretKeyRef": cluster.secrets}
     return [{"name": name, "value": value} for name, value in plain.items()] + [
@@ -126,7 +123,7 @@ def _patch(placement: Placement, cluster: Cluster) -> dict[str, Any]:
         "serviceAccountName": cluster.service_account,
         "imagePullSecrets": [{"name": name} for name in cluster.pull_secrets],
         "nodeSelector": placement.nodes,
-        "tolerations": [_toleration(one.model_dump(exclude_none=True)) for one in placement.tolerations],
+        "tolerations": [tolerated(one) for one in placement.tolerations],
         "volumes": volumes,
         "containers": [{"name": STEP, "volumeMounts": mounts}] if mounts else [],
     }
@@ -136,10 +133,6 @@ def _patch(placement: Placement, cluster: Cluster) -> dict[str, Any]:
     }
     jobs = [{"name": STEP, "template": {"spec": {"template": pods}}}]
     return {"manager": "privadv/trainjob", "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": jobs}}}}
-
-
-def _toleration(given: dict[str, str]) -> dict[str, str]:
-    return {**given, "operator": "Equal" if "value" in given else "Exists"}
 
 
 def _blob(text: str) -> tuple[str, Blob]:
