@@ -10,8 +10,8 @@ import pydantic
 from privadv.cluster import Cluster
 from privadv.config import Section, load_yaml
 from privadv.errors import PrivadvError
-from privadv.evaluation.rows import MOVING, of_filter, parse
-from privadv.evaluation.variants import variant
+from privadv.evaluation.rows import MOVING
+from privadv.evaluation.variants import check
 from privadv.stages.attack import Config as Attack
 from privadv.stages.extract_frames import Config as ExtractFrames
 from privadv.stages.pretrain_budget import Config as PretrainBudget
@@ -55,7 +55,7 @@ class RunConfig(Section):
             raise ValueError(f"rows {list(self.rows)} name one twice")
         for row in self.rows:
             try:
-                _ = variant(row) if of_filter(row) else parse(row)
+                check(row)
             except PrivadvError as error:
                 raise ValueError(str(error)) from None
         return self

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from privadv.data.video.codec import QUALITIES, Codec, Tape
 from privadv.errors import PrivadvError
+from privadv.evaluation.rows import of_filter, parse
 from privadv.models.checkpoint import FilterRef
 
 
@@ -28,6 +29,15 @@ class Variant:
     def tape(self) -> Tape | None:
         """What the release is stored on."""
         return Tape(self.codec) if self.codec else None
+
+
+def check(row: str) -> None:
+    """Whether any row has this name, be it of the filter or not.
+
+    Raises:
+        PrivadvError: none has.
+    """
+    _ = variant(row) if of_filter(row) else parse(row)
 
 
 def variant(row: str) -> Variant:

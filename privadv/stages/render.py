@@ -20,7 +20,7 @@ from privadv.errors import PrivadvError
 from privadv.evaluation.flicker import flicker
 from privadv.evaluation.masking import Mask, Masking
 from privadv.evaluation.rows import NOISY, of_filter, parse
-from privadv.evaluation.variants import variant
+from privadv.evaluation.variants import check, variant
 from privadv.models.checkpoint import Trained
 from privadv.models.scores import score
 from privadv.stages.stage import StageContext
@@ -54,7 +54,7 @@ def run(
         raise PrivadvError(
             f"render: the row '{row}' needs the game that trained it: give the manifest of train_adversarial"
         )
-    _ = variant(row) if of_filter(row) else parse(row)  # before it names a file
+    check(row)  # before it names a file
     torch.set_num_threads(context.workers)
     rendered = _rendered(config, row, clips, seed, context, game, ("target",) if clips.private else ("target", "budget"))
     if clips.private is not None:
