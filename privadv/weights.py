@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import re
 import sys
-import tempfile
 import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from privadv.models.checkpoint import load_tensors, save_weights
 from privadv.models.library import VIDEO, Name, Torchvision
 from privadv.models.reader import ReaderSpec
 from privadv.models.shelf import NamedModel, Shelf
+from privadv.scratch import scratch
 from privadv.store import Blob, Store
 from privadv.workspace import Workspace
 
@@ -55,9 +55,9 @@ def read(path: Path, network: str | None = None) -> Found:
         return _library(network, load_tensors(path.read_bytes(), str(path)), path.name)
     if path.suffix in (".pth", ".pt"):
         raise PrivadvError(f"{path}: a pickle can run code when it is opened: convert it to safetensors first")
-    with tempfile.TemporaryDirectory(prefix="privadv-weights-") as folder:
-        import_checkpoints(path, Path(folder))
-        return _imported(Path(folder) / "manifest.json")
+    with scratch() as folder:
+        import_checkpoints(path, folder)
+        return _imported(folder / "manifest.json")
 
 
 def _imported(manifest: Path) -> Found:
@@ -98,8 +98,8 @@ def _today(key: str) -> str:
 def _download(name: str) -> dict[str, Tensor]:
     url = list(get_model_weights(name))[-1].url
     try:
-        with tempfile.TemporaryDirectory(prefix="privadv-weights-") as folder:
-            return torch.hub.load_state_dict_from_url(url, folder, progress=False, check_hash=True, weights_only=True)
+        with scratch() as folder:
+            return torch.hub.load_state_dict_from_url(url, str(folder), progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
         raise PrivadvError(
             f"{name}: torchvision's weights cannot be downloaded ({' '.join(str(error).split())[:120]}): get {url} elsewhere, "

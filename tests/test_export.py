@@ -15,7 +15,7 @@ from test_filter import film, is_filtered, network, ship, shown
 
 from privadv import export
 from privadv.camera import graph, measuring
-from privadv.camera.graph import Graph, open_graph, quantised
+from privadv.camera.graph import Graph, open_graph, to_int8
 from privadv.camera.measuring import accept, cost, difference
 from privadv.camera.opening import open_filter
 from privadv.camera.step import Step
@@ -116,7 +116,8 @@ def test_an_exported_filter_filters_a_video(tmp_path: Path, precision: str, caps
 def test_convolutions_of_int8_are_in_8_bit() -> None:
     torch.manual_seed(0)
     filter_ = network(gray=False).build()
-    eight, plain = quantised(filter_, video(24, 24), 1), Step(filter_)
+    plain = Step(filter_)
+    eight = Graph(to_int8(trace(filter_), plain.needs, video(24, 24)).SerializeToString(), plain.needs, 1)
     assert difference(plain, eight, video(24, 24)) > 0
 
 

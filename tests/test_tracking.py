@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow_health import healthy
 
 from privadv.data.feeds import to_float, to_uint8
 from privadv.errors import PrivadvError
@@ -58,20 +58,13 @@ class MlflowServer:
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, env=os.environ | settings, stdout=log, stderr=log,
                                              start_new_session=True)
-        _until(self._healthy)
+        _until(lambda: healthy(self.uri))
 
     def kill(self) -> None:
         if self._process:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
-
-    def _healthy(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=1) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from devtools import Browser
+from mlflow_health import healthy
 
 from privadv.tracking.view import COLUMNS
 
@@ -86,21 +86,13 @@ def site(project: Path) -> Iterator[Site]:
         server = subprocess.Popen(command, env=environment(), stdout=log, stderr=log)
     try:
         limit = time.monotonic() + 300
-        while not healthy(port):
+        while not healthy(f"http://127.0.0.1:{port}"):
             assert server.poll() is None and time.monotonic() < limit, (folder / "server.log").read_text()[-2000:]
             time.sleep(0.5)
         yield Site(project, f"http://127.0.0.1:{port}")
     finally:
         server.terminate()
         server.wait()
-
-
-def healthy(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,6 +32,7 @@ from privadv.camera.step import FIRST, Needs, Step
 from privadv.errors import PrivadvError
 from privadv.models.checkpoint import ShippedFilter
 from privadv.models.degradation import Degradation
+from privadv.scratch import scratch
 
 Precision = Literal["fp32", "fp16", "int8"]
 KEY, PRECISION = "privadv", "precision"
@@ -95,8 +95,8 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def to_int8(model: onnx.ModelProto, needs: Needs, frames: Iterable[np.ndarray]) -> onnx.ModelProto:
     """Convolutions in 8 bit, with ranges as they are on ``frames``, uint8 (H, W, 3) in the order of their video."""
-    with tempfile.TemporaryDirectory(prefix="privadv-int8-") as folder, _quiet():
-        plain, ready, done = (Path(folder, name) for name in ("plain.onnx", "ready.onnx", "int8.onnx"))
+    with scratch() as folder, _quiet():
+        plain, ready, done = (folder / name for name in ("plain.onnx", "ready.onnx", "int8.onnx"))
         onnx.save(model, plain)
         quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
         quantize_static(
@@ -104,12 +104,6 @@ def to_int8(model: onnx.ModelProto, needs: Needs, frames: Iterable[np.ndarray]) 
             op_types_to_quantize=["Conv"], activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax)
         return onnx.load(done)
-
-
-def quantised(filter_: Degradation, frames: Iterable[np.ndarray], threads: int = 0) -> Graph:
-    """A filter in 8 bit, calibrated on ``frames`` as :func:`to_int8`, for whoever measures what that costs."""
-    needs = Needs.of(filter_.spec.release, filter_.sees_motion)
-    return Graph(to_int8(trace(filter_), needs, frames).SerializeToString(), needs, threads)
 
 
 class _Calibration(CalibrationDataReader):

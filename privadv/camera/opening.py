@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from privadv.camera.step import Step, Stepping
 from privadv.errors import PrivadvError
 from privadv.models.checkpoint import Measured, ShippedFilter
 from privadv.models.degradation import Degradation
+from privadv.scratch import scratch
 
 MANIFEST, WEIGHTS = "filter.json", "filter.safetensors"
 REGISTERED = "models:/"
@@ -58,8 +58,8 @@ def open_filter(where: str) -> tuple[Degradation, ShippedFilter]:
         PrivadvError: as for :func:`open_model`.
     """
     if where.startswith(REGISTERED):
-        with tempfile.TemporaryDirectory(prefix="privadv-model-") as folder:
-            return open_folder(_download(where, Path(folder)))
+        with scratch() as folder:
+            return open_folder(_download(where, folder))
     path = Path(where)
     return open_folder(path.parent if path.name in (MANIFEST, WEIGHTS) else path)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -46,7 +46,7 @@ def plan(store: Store, workspace: Path, grace: float = GRACE_SECONDS) -> Plan:
     # Listed before the references are: a blob that is published meanwhile is found to be named.
     blobs = {_digest(entry.key): entry for entry in store.entries(BLOBS)}
     references = store.published()
-    named = _closure(store, blobs, [*_roots(references), *mentioned(workspace)])
+    named = _closure(store, blobs, [*map(_digest, references), *mentioned(workspace)])
     unnamed = [entry for digest, entry in blobs.items() if digest not in named]
     old = [entry for entry in unnamed if entry.age > grace]
     unrecorded = [_digest(entry.key) for entry in old if _is_manifest(store, entry)]
@@ -112,10 +112,6 @@ def mentioned(workspace: Path) -> dict[str, Path]:
                 text = data.decode("ascii", errors="replace")
                 found |= dict.fromkeys([*DIGEST.findall(text), hashlib.sha256(data).hexdigest()], path)
     return found
-
-
-def _roots(references: Iterable[str]) -> Iterator[str]:
-    return map(_digest, references)
 
 
 def _closure(store: Store, blobs: dict[str, Entry], roots: Iterable[str]) -> set[str]:

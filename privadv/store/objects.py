@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import minio
+import minio.datatypes
 import minio.deleteobjects
 import minio.error
 import pydantic
@@ -240,13 +241,9 @@ class Store:
             self._client.put_object(self.bucket, key, cast(BinaryIO, stream), blob.bytes, part_size=PART_BYTES)
 
     def _upload(self, key: str, blob: Blob, path: Path) -> bool:
-        try:
-            stored = self._client.stat_object(self.bucket, key)
-            if stored.size == blob.bytes and (stored.metadata or {}).get("x-amz-meta-sha256") == blob.sha256:
-                return False
-        except minio.error.S3Error as error:
-            if error.code != "NoSuchKey":
-                raise
+        stored = self._stat(key)
+        if stored and stored.size == blob.bytes and (stored.metadata or {}).get("x-amz-meta-sha256") == blob.sha256:
+            return False
         self._client.fput_object(self.bucket, key, str(path), metadata={"sha256": blob.sha256}, part_size=PART_BYTES)
         return True
 
@@ -264,13 +261,16 @@ class Store:
             return insistently(request)
 
     def _entry(self, key: str) -> Entry | None:
+        found = self._stat(key)
+        return found and _entry(key, found.size, found.last_modified)
+
+    def _stat(self, key: str) -> minio.datatypes.Object | None:
         try:
-            found = self._client.stat_object(self.bucket, key)
+            return self._client.stat_object(self.bucket, key)
         except minio.error.S3Error as error:
             if error.code != "NoSuchKey":
                 raise
             return None
-        return _entry(key, found.size, found.last_modified)
 
     def _remove(self, keys: list[str]) -> None:
         doomed = [minio.deleteobjects.DeleteObject(key) for key in keys]
