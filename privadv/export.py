@@ -55,7 +55,7 @@ def _run(wanted: argparse.Namespace) -> None:
     say(f"tracing {wanted.model}")
     graph = trace(filter_)
     if wanted.precision == "int8":
-        graph = to_int8(graph, step.needs, learnt)
+        graph = to_int8(graph, step.needs, [learnt])
     elif wanted.precision == "fp16":
         graph = to_half(graph)
     sealed = seal(graph, shipped, wanted.precision)
@@ -63,7 +63,8 @@ def _run(wanted: argparse.Namespace) -> None:
     _write(wanted.onnx, sealed)
     say(f"exported: {wanted.onnx} ({len(sealed) / 1e6:.2f} MB, {wanted.precision}, {', '.join(step.needs.names)})")
     if wanted.precision != "fp32":
-        say(f"no leakage figure covers the {wanted.precision} graph: A_T and A_B_max are those of the filter in 32 bit")
+        say(f"no leakage figure covers the {wanted.precision} graph: A_T and A_B_max are those of the filter in 32 bit; "
+            f"a run with the row filter:{wanted.precision} measures such a graph")
     timed = Graph(sealed, step.needs, wanted.threads)
     say(f"\nonnxruntime on {wanted.threads} thread(s) of this machine:")
     say(f"{'size':>9}  {'ms/frame':>9}  {'frames/s':>8}  {'GFLOP/frame':>11}  parameters")

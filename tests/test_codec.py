@@ -1,4 +1,4 @@
-"""What a codec makes of clips whose frames carry their own number, and the rows of the filter that are made with it."""
+"""What a codec makes of clips whose frames carry their own number, and rows of the filter: coded, smoothed, exported."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from privadv.camera.deployed import Deployed
+from privadv.camera.graph import Graph, trace
+from privadv.camera.step import Needs
 from privadv.checkpoints import Checkpoints
 from privadv.data.feeds import open_split
 from privadv.data.manifest import SPLITS, Clip, ClipSet, Geometry, Task
@@ -85,6 +88,7 @@ def test_as_a_file_that_another_decoder_reads(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", [
     "filter:", "filter:h264", "filter:h264:0", "filter:h264:x", "filter:h264:52", "filter:mjpeg:1", "filter:mjpeg:5.5",
     "filter:h265:23", "filter:smooth", "filter:smooth:1", "filter:smooth:-0.5", "filter:smooth:nan", "filter:gray",
+    "filter:int4", "filter:int8:2",
 ])  # fmt: skip
 def test_no_such_form_of_the_filter_is_one_line(row: str) -> None:
     with pytest.raises(PrivadvError, match="is no row") as caught:
@@ -172,6 +176,30 @@ def test_a_smoothed_row_is_the_filter_with_that_release_and_flickers_less(
     trembling = {weight: one.metrics["flicker"] for weight, one in made.items()}
     assert trembling["0"] == pytest.approx(flicker(raw.frames, same)) and trembling["0.7"] < 0.6 * trembling["0"]
     assert "kbit_per_second" not in made["0"].metrics
+
+
+@pytest.mark.parametrize(("precision", "most"), [("fp16", 4), ("int8", 30)])
+def test_an_exported_row_is_the_filter_with_equal_noise_in_that_precision(
+    precision: str, most: int, shown: Callable[[str], ClipSet], clips: ClipSet, filter_: Degradation, store: Store, tmp_path: Path
+) -> None:
+    stored = shown(f"filter:{precision}")
+    for number, split in enumerate(("train", "val", "test")):
+        raw, found = (open_split(store, one, split, tmp_path / one.row.replace(":", "-")) for one in (clips, stored))
+        batches = [batch for _ in range(2 if split == "train" else 1) for batch in raw.batches()]
+        exact = np.concatenate(list(filtered_batches(filter_, batches, 3 + number)))
+        apart = np.abs(found.frames.astype(int) - exact)
+        assert 0 < apart.max() <= most and apart.mean() < 2
+    assert "A_T_game" not in stored.metrics and stored.metrics["psnr"] > 0
+
+
+def test_a_graph_on_whole_clips_is_the_filter_noise_smoothing_and_all() -> None:
+    torch.manual_seed(0)
+    filter_ = TransformNet(width=2, blocks=0, kernel=3, motion=True, release=Release(noise=0.15, smooth=0.5)).build().eval()
+    clips = torch.rand(2, 3, 4, 24, 20).mul(255).round() / 255
+    graph = Graph(trace(filter_).SerializeToString(), Needs.of(filter_.spec.release, True), 1)
+    with torch.no_grad():
+        one, other = (each(clips, torch.Generator().manual_seed(7)) for each in (filter_, Deployed(graph, filter_.spec)))
+    assert one.std() > 0.05 and (one - other).abs().max() <= 1.01 / 255
 
 
 def test_flicker_by_hand() -> None:

@@ -117,8 +117,24 @@ def test_convolutions_of_int8_are_in_8_bit() -> None:
     torch.manual_seed(0)
     filter_ = network(gray=False).build()
     plain = Step(filter_)
-    eight = Graph(to_int8(trace(filter_), plain.needs, video(24, 24)).SerializeToString(), plain.needs, 1)
+    eight = Graph(to_int8(trace(filter_), plain.needs, [video(24, 24)]).SerializeToString(), plain.needs, 1)
     assert difference(plain, eight, video(24, 24)) > 0
+
+
+def test_the_outer_convolutions_of_int8_stay_in_32_bit() -> None:
+    filter_ = network(gray=False).build()
+    exact, model = trace(filter_), to_int8(trace(filter_), Step(filter_).needs, [video(24, 24)])
+    weights = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == sum(node.op_type == "Conv" for node in exact.graph.node) > 4
+    assert [node.input[1] in weights for node in convolutions] == [False] * 2 + [True] * (len(convolutions) - 4) + [False] * 2
+
+
+def test_a_filter_of_outer_convolutions_alone_has_no_int8(monkeypatch: pytest.MonkeyPatch) -> None:
+    filter_ = network(gray=False).build()
+    monkeypatch.setattr(graph, "OUTER", 9)
+    with pytest.raises(PrivadvError, match="take another precision"):
+        to_int8(trace(filter_), Step(filter_).needs, [video(24, 24)])
 
 
 def test_parameters_and_operations_are_those_counted_by_hand() -> None:

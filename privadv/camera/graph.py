@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
 import warnings
 from collections.abc import Iterable, Iterator
@@ -39,6 +40,8 @@ KEY, PRECISION = "privadv", "precision"
 """Of the graph's metadata: which filter it is, and in what arithmetic."""
 OUTPUTS = ["released", "smoothed_after"]
 OPSET = 18
+OUTER = 2
+"""Convolutions at either end that int8 leaves in 32 bit: the first alone, in 8 bit, moved pixels by up to 32 grey levels."""
 TRACED = (2, 40, 48)
 """(N, H, W) that the filter is traced with; the graph takes any."""
 
@@ -93,22 +96,30 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
         return convert_float_to_float16(model, keep_io_types=True)
 
 
-def to_int8(model: onnx.ModelProto, needs: Needs, frames: Iterable[np.ndarray]) -> onnx.ModelProto:
-    """Convolutions in 8 bit, with ranges as they are on ``frames``, uint8 (H, W, 3) in the order of their video."""
+def to_int8(model: onnx.ModelProto, needs: Needs, videos: Iterable[Iterable[np.ndarray]]) -> onnx.ModelProto:
+    """Convolutions in 8 bit but the outer ones, with ranges as they are on ``videos``, each uint8 frames (H, W, 3) in order.
+
+    Raises:
+        PrivadvError: the network has outer convolutions alone.
+    """
     with scratch() as folder, _quiet():
         plain, ready, done = (folder / name for name in ("plain.onnx", "ready.onnx", "int8.onnx"))
         onnx.save(model, plain)
         quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
+        convolutions = [node.name for node in onnx.load(ready).graph.node if node.op_type == "Conv"]
+        if not (inner := convolutions[OUTER:-OUTER]):
+            raise PrivadvError(f"int8 leaves the first and last {OUTER} convolutions as they are, and this filter has no others: "
+                               "take another precision")
         quantize_static(
-            str(ready), str(done), _Calibration(needs, frames), quant_format=QuantFormat.QDQ, per_channel=True,
-            op_types_to_quantize=["Conv"], activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax)
+            str(ready), str(done), _Calibration(needs, videos), quant_format=QuantFormat.QDQ, per_channel=True,
+            op_types_to_quantize=["Conv"], nodes_to_quantize=inner, activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax)
         return onnx.load(done)
 
 
 class _Calibration(CalibrationDataReader):
-    def __init__(self, needs: Needs, frames: Iterable[np.ndarray]) -> None:
-        self._fed = self._feeds(needs, frames)
+    def __init__(self, needs: Needs, videos: Iterable[Iterable[np.ndarray]]) -> None:
+        self._fed = itertools.chain.from_iterable(self._feeds(needs, video) for video in videos)
 
     def get_next(self) -> dict[str, Any] | None:
         return next(self._fed, None)

@@ -22,10 +22,14 @@ from privadv.evaluation.masking import Mask, Masking
 from privadv.evaluation.rows import NOISY, of_filter, parse
 from privadv.evaluation.variants import check, variant
 from privadv.models.checkpoint import Trained
+from privadv.models.degradation import Degradation
 from privadv.models.scores import score
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, filtered_batches
 from privadv.training import predict
+
+CALIBRATING = 32
+"""Raw training clips, from all over the set, that give an 8-bit filter its ranges."""
 
 
 class Config(Section):
@@ -75,10 +79,11 @@ def _rendered(
         Workbench(context) as bench,
         progress(f"render {row}", sum(clips.count(split) for split in SPLITS)) as bar,
     ):
+        filter_ = _filter(row, game, bench.open(clips, "train"), context) if game is not None and of_filter(row) else None
         for number, split in enumerate(SPLITS):
             array = bench.open(clips, split)
-            draws = config.draws if split == "train" and _noisy(row, game) else 1
-            passes = _released(config, row, array, game, seed + number, context, draws)
+            draws = config.draws if split == "train" and _noisy(row, filter_) else 1
+            passes = _released(config, row, array, filter_, seed + number, draws)
             tape = variant(row).tape() if of_filter(row) else None
             passes = tape.recorded(passes) if tape else passes
             rendered = array.derive(bench.folder / f"{split}-{row.replace(':', '-')}.u8", passes, draws)
@@ -105,20 +110,24 @@ def _rendered(
     )
 
 
-def _noisy(row: str, game: Trained | None) -> bool:
+def _filter(row: str, game: Trained, train: ClipArray, context: StageContext) -> Degradation:
+    """The game's filter in the form that the row has it in."""
+    places = np.linspace(0, len(train) - 1, min(len(train), CALIBRATING)).round().astype(int)
+    return variant(row).open(game.degradation, context.store, (train.frames[place] for place in places), context.workers)
+
+
+def _noisy(row: str, filter_: Degradation | None) -> bool:
     """Whether two releases of one clip differ."""
-    if of_filter(row) and game is not None:
-        return game.degradation.spec.release.noise > 0
-    return row.partition(":")[0] in NOISY
+    return filter_.spec.release.noise > 0 if filter_ is not None else row.partition(":")[0] in NOISY
 
 
 def _released(
-    config: Config, row: str, array: ClipArray, game: Trained | None, seed: int, context: StageContext, draws: int
+    config: Config, row: str, array: ClipArray, filter_: Degradation | None, seed: int, draws: int
 ) -> Iterator[np.ndarray]:
     """What the row releases of all clips, ``draws`` times over."""
-    if of_filter(row) and game is not None:
+    if filter_ is not None:
         batches = itertools.chain.from_iterable(array.batches() for _ in range(draws))
-        yield from filtered_batches(variant(row).filter(game.degradation).open(context.store), batches, seed)
+        yield from filtered_batches(filter_, batches, seed)
         return
     transform, generator = parse(row), torch.Generator().manual_seed(seed)
     if isinstance(transform, Mask):
