@@ -69,11 +69,12 @@ clean:  ## Remove caches and builds
 clean-runs:  ## Remove every run of this machine: data, models, reports, MLflow's records
 	@rm -rf "$(WORKSPACE)"
 
-$(READY): requirements.lock
+$(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -c '' 2>/dev/null || { \
 		$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 			|| { echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.11"; exit 1; }; \
 		$(PYTHON) -m venv --clear .venv; }
 	@echo "installing requirements.lock into .venv (once)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
