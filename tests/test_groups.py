@@ -14,7 +14,7 @@ ACTIONS, PEOPLE = Task(name="action", classes=("hug", "kick", "bow")), Task(name
 
 
 def made(seeds: int = 1, **changed: Any) -> Row:
-    """Four clips: the target errs on the last kick; one attacker knows bob alone, another is right by half on both."""
+    """Four clips: the target errs on the last kick; one attacker calls everybody bob, another is right by half on both."""
     target = SimpleNamespace(predictions=(0, 0, 1, 0), scores=())
     attackers = tuple(SimpleNamespace(predictions=read, scores=()) for read in ((1, 1, 1, 1), (0, 1, 0, 1)))
     one = {"target_labels": (0, 0, 1, 1), "budget_labels": (0, 0, 1, 1), "target": target, "attackers": attackers,
@@ -30,8 +30,8 @@ def test_each_class_is_kept_by_the_target_and_leaked_by_who_reads_it_best() -> N
     expected = [
         Group("action", "hug", 2, 1.0, 0.5),
         Group("action", "kick", 2, 0.5, 1.0),
-        Group("person", "ann", 2, 1.0, 0.5),
-        Group("person", "bob", 2, 0.5, 1.0),
+        Group("person", "ann", 2, 1.0, 0.5, True),
+        Group("person", "bob", 2, 0.5, 2 / 3, True),  # not 1, as calling everybody bob would have it
     ]
     for seeds in (1, 3):
         assert groups(made(seeds), clips()) == expected  # nobody bows in the test clips
@@ -42,6 +42,12 @@ def test_each_class_is_kept_by_the_target_and_leaked_by_who_reads_it_best() -> N
         "'kick' (2 test clips), of whose clips one attacker reads 100%.")  # fmt: skip
 
 
+def test_who_is_most_exposed_is_told_by_who_can_be_told_from_the_others() -> None:
+    found = [Group("action", "hug", 4, 1.0, 0.3), Group("person", "bob", 2, 1.0, 0.625, True)]
+    assert worst(found).endswith("the most exposed group is person 'bob' (2 test clips), which one attacker tells from all "
+                                 "others with F1 0.62.")
+
+
 def test_seeds_count_alike() -> None:
     first, second = made(), made(target=SimpleNamespace(predictions=(0, 0, 1, 1), scores=()))
     both = cast(Row, SimpleNamespace(results=first.results + second.results))
@@ -50,7 +56,7 @@ def test_seeds_count_alike() -> None:
 
 def test_tasks_with_clips_of_their_own_are_told_apart() -> None:
     found = groups(made(private_ids=tuple("wxyz")), clips())
-    assert [(one.kept, one.leaked) for one in found] == [(1.0, None), (0.5, None), (None, 0.5), (None, 1.0)]
+    assert [(one.kept, one.leaked) for one in found] == [(1.0, None), (0.5, None), (None, 0.5), (None, 2 / 3)]
 
 
 def test_attributes_group_the_clips_that_show_them_and_those_that_dont() -> None:
@@ -58,7 +64,7 @@ def test_attributes_group_the_clips_that_show_them_and_those_that_dont() -> None
     row = made(budget_labels=((1, 0), (0, 0), (0, 0), (1, 0)),
                attackers=(SimpleNamespace(predictions=(), scores=((0.0, 0.0),) * 4),))  # fmt: skip
     found = {one.name: one for one in groups(row, clips(attributes))}
-    assert found["hair"] == Group("attribute", "hair", 2, 0.5, None)
-    assert found["not hair"] == Group("attribute", "not hair", 2, 1.0, None)
+    assert found["hair"] == Group("attribute", "hair", 2, 0.5, None, True)
+    assert found["not hair"] == Group("attribute", "not hair", 2, 1.0, None, True)
     assert "hat" not in found and found["not hat"].clips == 4
     assert "exposed" not in worst(list(found.values()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,10 @@ from privadv.evaluation.summary import Row
 class Group:
     """The test clips of one class, of the ``task`` that the class belongs to; shares in [0, 1], means over the seeds.
 
-    ``kept``: the share whose target class the fresh target reads. ``leaked``: the share whose budget class is read by
-    the attacker that reads most *in this group*: one that is weak on average may know one person well. None where no
-    test clip of the group was shown to such a reader.
+    ``kept``: the share whose target class the fresh target reads. ``leaked`` is by the attacker that reads most *in this
+    group*, since one that is weak on average may know one person well: of a target class the share whose budget class is
+    read, of a budget class (``secret``) its F1, since an attacker that calls everybody Bob reads all of Bob's clips and knows
+    nothing. None where no test clip of the group was shown to such a reader.
     """
 
     task: str
@@ -26,6 +27,7 @@ class Group:
     clips: int
     kept: float | None
     leaked: float | None
+    secret: bool = False
 
 
 def groups(row: Row, clips: ClipSet) -> list[Group]:
@@ -37,7 +39,7 @@ def groups(row: Row, clips: ClipSet) -> list[Group]:
         if members.any()
     ]
     budget = [
-        Group(clips.budget.name, name, int(members.sum()), None if apart else _kept(row, members), _leaked(row, members))
+        Group(clips.budget.name, name, int(members.sum()), None if apart else _kept(row, members), _told(row, members), True)
         for name, members in _classes(clips.budget, row.results[0].budget_labels)
         if members.any()
     ]
@@ -70,11 +72,22 @@ def _kept(row: Row, members: np.ndarray) -> float:
 
 
 def _leaked(row: Row, members: np.ndarray) -> float | None:
+    return _most(row, lambda reader, labels: _read(reader, labels, members))
+
+
+def _told(row: Row, members: np.ndarray) -> float | None:
+    """How well the class whose test clips are ``members`` is told from all others."""
+    return _most(row, lambda reader, labels: _f1(np.asarray(reader.predictions) == np.asarray(labels)[members][0], members))
+
+
+def _most(row: Row, measure: Callable[[ReaderResult, object], float]) -> float | None:
     if row.results[0].attackers[0].scores:
         return None  # how attributes are read is a table of its own
-    return float(np.mean([
-        max(_read(reader, one.budget_labels, members) for reader in one.attackers) for one in row.results
-    ]))  # fmt: skip
+    return float(np.mean([max(measure(reader, one.budget_labels) for reader in one.attackers) for one in row.results]))
+
+
+def _f1(named: np.ndarray, members: np.ndarray) -> float:
+    return float(2 * (named & members).sum() / (named.sum() + members.sum()))
 
 
 def _read(reader: ReaderResult, labels: object, members: np.ndarray) -> float:

@@ -29,7 +29,8 @@ show them. AUROC and balanced accuracy are 0.50 for a blind guess whatever the p
 clips or none show it. Of attributes an attacker has fitted its training clips where its mean balanced accuracy
 on them is high enough.</p>"""
 GROUPS = """<p class="soft">Target read: the share of the group's clips whose target class the fresh target reads. Most read by
-one attacker: the share whose budget class is read by the attacker that reads most in this group. It is a maximum over
+one attacker, the one that reads most in this group: the share whose budget class it reads; of a budget class the F1 with which it
+tells that class from all others, since an attacker that gives everybody one name knows nobody. It is a maximum over
 attackers within few clips, so it lies high by chance: compare groups, not the number with A_B_max.</p>"""
 PICTURES = f"""<p class="soft">Of the test clips. PSNR: to raw video. Flicker: mean absolute change from frame to frame where raw
 video stands still. kbit/s: what a codec stored, taken as {FPS} frames a second of this size, without a container; every
