@@ -167,7 +167,7 @@ def run(options: argparse.Namespace) -> None:
     contained = options.runner == "docker"
     # Apart, because kfp's cache does not tell what an image made from what this Python made.
     folder = PROJECT / ".privadv" / "containers" if contained else PROJECT / ".privadv"
-    launcher = Containers.open(options.images, _videos(configs)) if contained else Processes()
+    launcher = Containers.open(options.images, read_here(configs[0])) if contained else Processes()
     with LocalRunner(launcher) as runner, Workspace(folder, apart=contained) as workspace:
         os.environ.update(workspace.environment())
         cache = workspace.cache / _identity(Store.from_environment())
@@ -327,14 +327,17 @@ def _pair(text: str, option: str, form: str) -> tuple[str, str]:
     return key, value
 
 
-def _videos(configs: Sequence[RunConfig]) -> list[Path]:
-    """The folders of this machine that the runs read videos from."""
-    roots = {config.extract_frames.root for config in configs}
-    folders = [Path(root) for root in sorted(filter(None, roots)) if "://" not in root]
-    for folder in folders:
-        if not (folder.is_absolute() and folder.is_dir()):
-            raise PrivadvError(f"extract_frames.root = '{folder}': containers need the absolute path of a folder")
-    return folders
+def read_here(config: RunConfig) -> list[Path]:
+    """What a run reads from this machine's disk: folders of videos and photos, and a file of boxes."""
+    private, masking = config.extract_frames.private, config.render.masking
+    found = {"extract_frames.root": config.extract_frames.root, "extract_frames.private.root": private and private.root,
+             "extract_frames.private.test.root": private and private.test and private.test.root,
+             "render.masking.boxes": masking and masking.boxes}  # fmt: skip
+    here = {key: Path(where) for key, where in found.items() if where and "://" not in where}
+    for key, path in here.items():
+        if not (path.is_absolute() and path.exists()):
+            raise PrivadvError(f"{key} = '{path}': containers need the absolute path of something that exists")
+    return sorted(set(here.values()))
 
 
 def _seeds(text: str) -> list[int]:

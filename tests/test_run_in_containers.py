@@ -15,6 +15,7 @@ import pytest
 from docker.errors import APIError
 from kfp.local import docker_task_handler
 
+import pipeline
 from components.containers import Containers
 from components.launcher import Child
 from privadv.errors import PrivadvError
@@ -126,4 +127,20 @@ def test_a_run_that_cannot_begin_says_why(tmp_path: Path) -> None:
     images.write_text(json.dumps(IMAGES))
     assert "no container engine answers at unix://" in refused("--images", str(images), DOCKER_HOST=nobody)
     elsewhere = ("--set", "extract_frames.dataset=sbu", "--set", "extract_frames.root=videos")
-    assert "containers need the absolute path of a folder" in refused(*elsewhere, "--images", str(images))
+    said = refused(*elsewhere, "--images", str(images))
+    assert "extract_frames.root = 'videos': containers need the absolute path of something that exists" in said
+
+
+def test_containers_are_given_all_that_a_run_reads_here(tmp_path: Path) -> None:
+    videos, photos, attacked, boxes = (tmp_path / name for name in ("videos", "photos", "attacked", "boxes.json"))
+    for folder in (videos, photos, attacked):
+        folder.mkdir()
+    boxes.write_text("{}")
+    config = pipeline.load(PROJECT / "configs" / "hmdb51_pa_kbeam.yaml", [
+        f"extract_frames.root={videos}", f"extract_frames.private.root={photos}",
+        f"extract_frames.private.test.root={attacked}",
+        f"render.masking={{boxes: {boxes}, resize: [120, 160]}}"], None)  # fmt: skip
+    assert pipeline.read_here(config) == sorted([videos, photos, attacked, boxes])
+    boxes.unlink()
+    with pytest.raises(PrivadvError, match=r"render\.masking\.boxes"):
+        pipeline.read_here(config)
