@@ -1,6 +1,7 @@
 """The pipeline: which stage feeds which, and its verbs run (on this machine), compile and submit."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -8,7 +9,7 @@ import tempfile
 import time
 import uuid
 import webbrowser
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +169,7 @@ def run(options: argparse.Namespace) -> None:
     # Apart, because kfp's cache does not tell what an image made from what this Python made.
     folder = PROJECT / ".privadv" / "containers" if contained else PROJECT / ".privadv"
     launcher = Containers.open(options.images, read_here(configs[0])) if contained else Processes()
-    with LocalRunner(launcher) as runner, Workspace(folder, apart=contained) as workspace:
-        os.environ.update(workspace.environment())
+    with LocalRunner(launcher) as runner, Workspace(folder, apart=contained) as workspace, _environment(workspace.environment()):
         cache = workspace.cache / _identity(Store.from_environment())
         reports = []
         for config, given in zip(configs, arguments, strict=True):
@@ -186,6 +186,18 @@ def run(options: argparse.Namespace) -> None:
         if len(reports) > 1:
             publish(pooled(reports), workspace.reports / run_name(configs[0].name, *options.label, "pooled"))
         say(f"all runs in MLflow: make mlflow{f' WORKSPACE={folder}' if contained else ''}")
+
+
+@contextlib.contextmanager
+def _environment(given: Mapping[str, str]) -> Iterator[None]:
+    """These variables for one run: the next one of a sweep has a server of its own."""
+    before = dict(os.environ)
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def pooled(reports: Sequence[str]) -> str:

@@ -216,6 +216,14 @@ def test_seeds_then_only_what_changed(tiny: Path) -> None:
         assert tasks(run(tiny).stdout, "done") == sorted([*rest, "report"])
 
 
+def test_every_run_of_a_sweep_has_a_server_of_its_own_and_shares_what_is_finished(tiny: Path) -> None:
+    both = run(tiny, "--sweep", "attack.word=one,two", PRIVADV_S3_ENDPOINT="")
+    assert both.returncode == 0, both.stdout + both.stderr
+    first, second = both.stdout.split("run tiny-word=two")
+    attacks = [row for row in ROWS if row.startswith("attack")]
+    assert tasks(first, "done") == sorted([*ALL, "report"]) and tasks(second, "done") == sorted([*attacks, "report"])
+
+
 def test_killed_stage_is_named_as_such(tiny: Path) -> None:
     failed = run(tiny, TINY_CRASH="render raw")
     assert failed.returncode == 1
