@@ -6,13 +6,9 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from privadv.console import say
 from privadv.errors import PrivadvError
-
-if TYPE_CHECKING:
-    from privadv.evaluation.comparison import Comparison
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +39,7 @@ def run(experiment: str, filter_: str, output: Path) -> None:
         say(f"left out, for lack of results or digests: {', '.join(run.name for run in left_out)}")
     _write(output, files)
     name = f"comparison-{time.strftime('%Y%m%d-%H%M%S')}"
-    archive.record(experiment, name, _metrics(comparisons[0]), {"kind": "comparison", "filter": filter_}, files)
+    archive.record(experiment, name, comparisons[0].metrics(), {"kind": "comparison", "filter": filter_}, files)
     say(f"comparison: {output / 'comparison.html'}; in MLflow: {name}")
     say(f"MLflow's own page of the runs: http://127.0.0.1:5000{archive.share_view(experiment)} (make mlflow)")
 
@@ -55,14 +51,6 @@ def _write(output: Path, files: dict[str, bytes]) -> None:
             (output / name).write_bytes(content)
     except OSError as error:
         raise PrivadvError(f"{output}: cannot be written ({error.strerror}): give another --output") from None
-
-
-def _metrics(comparison: Comparison) -> dict[str, float]:
-    """The newest comparison's hypervolumes."""
-    from privadv.evaluation.summary import plain
-
-    methods = {f"hypervolume/{plain(method)}": volume for method, volume in comparison.by_method().items()}
-    return {"hypervolume": comparison.hypervolume, **methods}
 
 
 def _parser() -> argparse.ArgumentParser:

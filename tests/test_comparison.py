@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 from html.parser import HTMLParser
 from statistics import stdev
 
@@ -15,6 +16,7 @@ from privadv.errors import PrivadvError
 from privadv.evaluation.comparison import compare, dominated, pooled
 from privadv.evaluation.comparison_page import draw, page, table
 from privadv.evaluation.pareto import front, hypervolume
+from privadv.evaluation.summary import plain
 from privadv.promote import check
 from privadv.sweep import expanded
 from privadv.tracking.archive import FinishedRun, Version
@@ -90,6 +92,16 @@ def test_ranked_by_what_each_dominates_alone() -> None:
     assert [one.name for one in found.front] == ["uniform gamma=1.0", "down:8", "uniform gamma=3.0"]
     assert found.by_method()["baselines"] == pytest.approx(0.02 * (0.97 - 0.125) + 0.58 * (0.91 - 0.125))
     assert found.hypervolume > max(found.by_method().values())
+    assert {"hypervolume", "hypervolume/uniform_2_budget_models"} <= set(found.metrics())
+    # What MLflow takes as a metric's name.
+    assert all(re.fullmatch(r"[\w .:/-]+", name, re.ASCII) for name in found.metrics())
+
+
+def test_a_name_that_becomes_a_metric_s_is_told_from_others_and_taken() -> None:
+    names = {"down:8": "down_8", "densenet/local/warm": "densenet-local-warm",
+             "kbeam+, 4 budget models": "kbeamplus_4_budget_models",
+             "kbeam, 4 budget models": "kbeam_4_budget_models", "häh?": "h_h_"}  # fmt: skip
+    assert {name: plain(name) for name in names} == names
 
 
 def test_other_clips_splits_or_suites_are_compared_apart() -> None:

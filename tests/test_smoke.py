@@ -96,14 +96,16 @@ def test_mlflow_has_a_parent_a_run_a_stage_and_the_final_metrics(
         "runs = mlflow.search_runs(search_all_experiments=True, output_format='list');"
         "parents = [r for r in runs if 'mlflow.parentRunId' not in r.data.tags];"
         "names = [r.info.run_name for r in runs];"
-        "print(json.dumps([len(parents), parents[0].info.status, sorted(parents[0].data.metrics), sorted(names)]))"
+        "client, id = mlflow.MlflowClient(), parents[0].info.run_id;"
+        "rounds = [m.step for m in client.get_metric_history(id, 'train/target_accuracy')];"
+        "print(json.dumps([len(parents), parents[0].info.status, sorted(parents[0].data.metrics), sorted(names), rounds]))"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], cwd=project, text=True, capture_output=True, check=True
     )
-    count, status, metrics, names = json.loads(out.stdout.splitlines()[-1])
+    count, status, metrics, names, rounds = json.loads(out.stdout.splitlines()[-1])
     assert count == 1 and status == "FINISHED"
-    assert {"A_T", "A_B_max"} <= set(metrics)
+    assert {"A_T", "A_B_max"} <= set(metrics) and rounds == list(range(1, len(rounds) + 1)) != []
     assert {*STAGES, "report"} <= set(names) and "resnet/standardised/warm" in names
 
 

@@ -122,7 +122,7 @@ def test_a_server_that_is_down_then_up_then_killed_then_back_gets_everything_onc
 
     server.start()
     client = MlflowClient(server.uri)
-    params = {"lr": 0.1, "net": {"width": 8, "rows": ["raw"]}}
+    params = {"lr": 0.1, "net": {"width": 8, "rows": [{"b": 1, "a": "raw"}]}}
     with Tracker.open(store, "attack", TASK, params, {"row": "raw"}) as tracker:
         tracker.metrics({"game/loss": 3.0}, 10)
         _until(lambda: "attack" in _runs(client) and "game/loss" in _runs(client)["attack"].data.metrics)
@@ -153,7 +153,7 @@ def test_a_server_that_is_down_then_up_then_killed_then_back_gets_everything_onc
     assert _parent(runs["early child"]) == runs["pretrain"].info.run_id
     assert _history(client, runs["attack"], "game/loss") == [(10, 3.0), (20, 2.0), (30, 1.0)]
     assert _history(client, runs["mobile/plain"], "accuracy") == [(1, 0.75)]
-    assert runs["attack"].data.params == {"lr": "0.1", "net.width": "8", "net.rows": '["raw"]'}
+    assert runs["attack"].data.params == {"lr": "0.1", "net.width": "8", "net.rows": '[{"a": "raw", "b": 1}]'}
     assert runs["mobile/plain"].data.params == {"start": "warm"}
     tags = runs["attack"].data.tags
     names = ("row", "privadv.stage", "privadv.task", "attempt")

@@ -77,6 +77,11 @@ class Comparison:
         volumes = {name: self._volume([one for one in self.entries if one.method == name]) for name in methods}
         return dict(sorted(volumes.items(), key=lambda item: -item[1]))
 
+    def metrics(self) -> dict[str, float]:
+        """Its hypervolumes, under the names that a run in MLflow has them."""
+        methods = {f"hypervolume/{plain(method)}": volume for method, volume in self.by_method().items()}
+        return {"hypervolume": self.hypervolume, **methods}
+
     def _volume(self, entries: Sequence[Entry]) -> float:
         return hypervolume([entry.point for entry in entries], self.chance[1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -271,8 +272,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def plain(name: str) -> str:
-    """A row's or reader's name as part of a metric's or file's name."""
-    return name.replace(":", "_").replace(" ", "_").replace("/", "-")
+    """A row's, reader's or method's name as part of a metric's or file's name, of letters, digits and ``_.-`` alone."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name.replace("/", "-").replace("+", "plus").replace(", ", "_"))
 
 
 def summarise(evidence: Sequence[Evidence]) -> Summary:

@@ -26,6 +26,7 @@ from privadv.evaluation.results import RowResult
 from privadv.evaluation.summary import Evidence, Summary, plain, summarise
 from privadv.models.checkpoint import Measured, ShippedFilter, Trained
 from privadv.stages.stage import StageContext, dataset_input
+from privadv.stages.workbench import by_split
 from privadv.store import Blob, Store
 from privadv.tracking import FilterModel, Tracker
 
@@ -98,6 +99,7 @@ def run(
     with context.tracker.parent as parent:
         _identify(parent, evidence)
         _log(parent, summary, drawing, values)
+        _replay(parent, game, context.store)
     # Last of all: it takes the longest, and nobody who looks at the run waits for it.
     parent.model(_model(summary, shipped))
     return report
@@ -243,6 +245,16 @@ def _log(run: Tracker, summary: Summary, drawing: _Drawing, values: dict[str, fl
         run.figure(f"samples_{plain(row)}", png)
     run.artifact("report.html", drawing.page.encode())
     run.note(wording.note(summary), drawing.plot.name)
+
+
+def _replay(run: Tracker, game: Trained, store: Store) -> None:
+    """The game's curves, which the stage's own run has, where runs are compared; a game out of the cache has none else."""
+    rounds: dict[int, dict[str, float]] = {}
+    for series, points in json.loads(store.get(game.curves)).items():
+        for number, value in points:
+            rounds.setdefault(int(number), {})[by_split(series)] = value
+    for number, values in sorted(rounds.items()):
+        run.metrics(values, number)
 
 
 def _versions() -> dict[str, str]:

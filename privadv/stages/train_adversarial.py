@@ -27,7 +27,7 @@ from privadv.parallel.layers import joint
 from privadv.snapshots import Resumable, Stateful
 from privadv.stages.imported import imported
 from privadv.stages.stage import StageContext
-from privadv.stages.workbench import Workbench, put_curves, put_filter, put_reader
+from privadv.stages.workbench import Workbench, by_split, put_curves, put_filter, put_reader
 from privadv.training import Curves
 
 RANKS = True  # several processes may run it together
@@ -168,7 +168,7 @@ def _play(config: Config, algorithm: Algorithm, feeds: GameFeeds, context: Stage
             metrics = algorithm.update(feeds)
             for name, value in metrics.items():
                 curves.setdefault(name, []).append((number, value))
-            context.tracker.metrics({_by_split(name): value for name, value in metrics.items()}, number)
+            context.tracker.metrics({by_split(name): value for name, value in metrics.items()}, number)
             saving.save(number, memory=algorithm.memory(), curves=curves)
             bar.advance(
                 1,
@@ -179,11 +179,6 @@ def _play(config: Config, algorithm: Algorithm, feeds: GameFeeds, context: Stage
                 },
             )
     return curves
-
-
-def _by_split(name: str) -> str:
-    """``val_target_accuracy`` as ``val/target_accuracy``; what names no split is of training."""
-    return f"val/{name.removeprefix('val_')}" if name.startswith("val_") else f"train/{name}"
 
 
 def _state(algorithm: Algorithm, feeds: GameFeeds) -> dict[str, Stateful]:

@@ -84,6 +84,11 @@ def put_curves(store: Store, curves: Curves | dict[str, Curves]) -> Blob:
     return store.put(json.dumps(curves, sort_keys=True).encode())
 
 
+def by_split(series: str) -> str:
+    """A series of the game as a metric: ``val_target_accuracy`` as ``val/target_accuracy``; without a split, of training."""
+    return f"val/{series.removeprefix('val_')}" if series.startswith("val_") else f"train/{series}"
+
+
 def record(context: StageContext, name: str, fitted: Fitted) -> None:
     """A reader's curves and figures as a run of its own below the stage's; an attacker's name has slashes."""
     role = "attacker" if "/" in name else name

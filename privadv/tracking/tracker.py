@@ -185,5 +185,5 @@ def _flat(params: dict[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, dict) and value:
             flat |= _flat(value, f"{prefix}{name}.")
         else:
-            flat[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value, default=str)
+            flat[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value, default=str, sort_keys=True)
     return flat

@@ -61,6 +61,6 @@ def _chart(kind: str, section: str, metric: str) -> dict[str, Any]:
 
 
 def _scatter() -> dict[str, Any]:
-    chart = {**_chart("SCATTER", "result", "A_T"), "displayName": "A_T over A_B_max: upper left is best"}
+    chart = _chart("SCATTER", "result", "A_T")
     axes = {axis: {"key": key, "type": "METRIC"} for axis, key in (("xaxis", "A_B_max"), ("yaxis", "A_T"))}
     return {name: value for name, value in chart.items() if "etric" not in name or name == "metricSectionId"} | axes
