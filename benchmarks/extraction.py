@@ -19,6 +19,9 @@ from privadv.data.video import count_frames, decode
 SIZE = (120, 160)
 FRAMES, SHORT, WINDOW = 900, 60, 16
 SEEK_STEP = 15
+EXACT = "flags=bicubic+accurate_rnd+bitexact:in_v_chr_pos=128:in_h_chr_pos=0"
+"""Rounding as ours, and 4:2:0 colours where H.264 has them by default and newer releases look for them: between two rows, on the
+left of two columns. FFmpeg 5.1 takes them to lie in the middle of both, which moves colours by half a pixel."""
 OPENCV = Path("build/opencv/bin/python")
 """An environment that holds OpenCV, and nothing of ours."""
 
@@ -90,9 +93,9 @@ def opencv(path: Path, way: str, step: int) -> Cost:
     return Cost(found["cpu"], found["wall"]).over(found["frames"])
 
 
-def raw_frames(path: Path, flags: str = "bicubic") -> np.ndarray:
+def raw_frames(path: Path, options: str = "flags=bicubic") -> np.ndarray:
     """The practical limit: the ffmpeg command, one thread, all frames as scaled RGB (N, H, W, 3) on a pipe."""
-    scale = f"scale={SIZE[1]}:{SIZE[0]}:flags={flags}"
+    scale = f"scale={SIZE[1]}:{SIZE[0]}:{options}"
     output = ["-vf", scale, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     command = ["ffmpeg", "-v", "error", "-threads", "1", "-i", str(path), *output]
     raw = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
@@ -101,7 +104,7 @@ def raw_frames(path: Path, flags: str = "bicubic") -> np.ndarray:
 
 def _exact(name: str, path: Path) -> list[Row]:
     """Whether chosen frames are those of a full sequential decode by the ffmpeg command, and not their neighbours."""
-    every = raw_frames(path, "bicubic+accurate_rnd+bitexact").astype(int)
+    every = raw_frames(path, EXACT).astype(int)
     wanted = np.linspace(0, len(every) - 1, SHORT).round().astype(int).tolist()
     right, worst = 0, 0
     for number, frame in zip(wanted, decode(path, wanted, SIZE).astype(int), strict=True):
