@@ -76,5 +76,5 @@ $(READY): requirements.lock pyproject.toml
 		$(PYTHON) -m venv --clear .venv; }
 	@echo "installing requirements.lock into .venv (once)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(wanted: argparse.Namespace) -> None:
-    from privadv.camera.graph import Graph, seal, to_half, to_int8, trace
+    from privadv.camera.graph import Graph, convert, seal
     from privadv.camera.measuring import accept, cost, milliseconds
     from privadv.camera.opening import open_filter
     from privadv.camera.step import Step
@@ -53,12 +53,7 @@ def _run(wanted: argparse.Namespace) -> None:
     # Every second frame is left for the comparison.
     learnt, left = seen[::2], seen[1::2]
     say(f"tracing {wanted.model}")
-    graph = trace(filter_)
-    if wanted.precision == "int8":
-        graph = to_int8(graph, step.needs, [learnt])
-    elif wanted.precision == "fp16":
-        graph = to_half(graph)
-    sealed = seal(graph, shipped, wanted.precision)
+    sealed = seal(convert(filter_, wanted.precision, [learnt]), shipped, wanted.precision)
     say(accept(step, Graph(sealed, step.needs), wanted.precision, left))
     _write(wanted.onnx, sealed)
     say(f"exported: {wanted.onnx} ({len(sealed) / 1e6:.2f} MB, {wanted.precision}, {', '.join(step.needs.names)})")

@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from privadv.camera.graph import Graph, to_half, to_int8, trace
-from privadv.camera.step import FIRST, Needs
+from privadv.camera.frames import FrameFilter
+from privadv.camera.graph import Graph, Precision, convert
+from privadv.camera.noise import Noise
+from privadv.camera.step import Needs
 from privadv.data.feeds import to_float, to_uint8
 from privadv.models.degradation import Degradation
 from privadv.parallel.layers import randn
 
 
 class Deployed(Degradation):
-    """A graph on whole clips, with the noise that the filter's own release would draw of the same generator."""
+    """A graph on whole clips, each a video of its own, with the noise that the filter's release would draw of the generator."""
 
     def __init__(self, graph: Graph, spec: Any) -> None:
         super().__init__()
         self.spec, self._graph = spec, graph
 
     def forward(self, clips: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        needs, (n, _, t, h, w) = self._graph.needs, clips.shape
-        noise = randn((n, needs.channels, t, h, w), generator, clips.device).cpu() if needs.noise else None
-        smoothed = torch.full((n, needs.channels, h, w), FIRST) if needs.smoothed else None
-        frames, released = torch.from_numpy(to_uint8(clips)), []
-        for i in range(t):
-            stored, smoothed = self._graph(
-                frames[:, i].contiguous(), frames[:, max(0, i - 1)].contiguous(),
-                None if noise is None else noise[:, :, i].contiguous(), smoothed)  # fmt: skip
-            released.append(stored)
-        return to_float(torch.stack(released, 1).numpy(), clips.device)
+        n, _, *shape = clips.shape
+        drawn = [Noise()] * n
+        if self._graph.needs.noise:
+            noise = randn((n, self._graph.needs.channels, *shape), generator, clips.device)
+            drawn = [_Drawn(one) for one in noise.transpose(1, 2).cpu()]
+        videos = zip(to_uint8(clips), drawn, strict=True)
+        return to_float(np.stack([FrameFilter(self._graph, noise)(video) for video, noise in videos]), clips.device)
 
 
-def deploy(filter_: Degradation, precision: str, seen: Iterable[np.ndarray], threads: int) -> Degradation:
-    """``filter_`` as ``privadv export`` would write it in ``precision``, fp16 or int8; ``seen``: clips, uint8 (T, H, W, 3)."""
-    needs = Needs.of(filter_.spec.release, filter_.sees_motion)
-    graph = to_half(trace(filter_)) if precision == "fp16" else to_int8(trace(filter_), needs, seen)
-    return Deployed(Graph(graph.SerializeToString(), needs, threads), filter_.spec)
+class _Drawn(Noise):
+    """Noise (T, C, H, W) that was drawn for a video, frame after frame."""
+
+    def __init__(self, noise: Tensor) -> None:
+        self._left = noise.contiguous()
+
+    def draw(self, shape: Sequence[int]) -> Tensor:
+        now, self._left = self._left.split([shape[0], len(self._left) - shape[0]])
+        return now
+
+
+def deploy(filter_: Degradation, precision: Precision, seen: Iterable[np.ndarray], threads: int) -> Degradation:
+    """``filter_`` as ``privadv export`` would write it in ``precision``; ``seen``: raw clips, uint8 (T, H, W, 3), for int8."""
+    graph = convert(filter_, precision, seen).SerializeToString()
+    return Deployed(Graph(graph, Needs.of(filter_.spec.release, filter_.sees_motion), threads), filter_.spec)

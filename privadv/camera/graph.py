@@ -41,7 +41,7 @@ KEY, PRECISION = "privadv", "precision"
 OUTPUTS = ["released", "smoothed_after"]
 OPSET = 18
 OUTER = 2
-"""Convolutions at either end that int8 leaves in 32 bit: the first alone, in 8 bit, moved pixels by up to 32 grey levels."""
+"""Convolutions at either end that int8 leaves in 32 bit; docs/filter.md has what fewer of them cost."""
 TRACED = (2, 40, 48)
 """(N, H, W) that the filter is traced with; the graph takes any."""
 
@@ -77,6 +77,18 @@ def trace(filter_: Degradation) -> onnx.ModelProto:
             dynamic_shapes={name: spatial[name] for name in given})
     assert program is not None
     return program.model_proto
+
+
+def convert(filter_: Degradation, precision: Precision, seen: Iterable[Iterable[np.ndarray]] = ()) -> onnx.ModelProto:
+    """The filter as a graph in ``precision``; int8 takes its ranges from the videos ``seen``, each uint8 frames (H, W, 3).
+
+    Raises:
+        PrivadvError: it cannot be had in this precision.
+    """
+    model = trace(filter_)
+    if precision == "int8":
+        return to_int8(model, Needs.of(filter_.spec.release, filter_.sees_motion), seen)
+    return to_half(model) if precision == "fp16" else model
 
 
 def inputs(needs: Needs, n: int, height: int, width: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:

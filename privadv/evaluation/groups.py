@@ -34,12 +34,12 @@ def groups(row: Row, clips: ClipSet) -> list[Group]:
     """A group a class of the target and of the budget task; of an attribute, the clips that show it and those that don't."""
     apart = bool(row.results[0].private_ids)  # the two tasks have test clips of their own
     target = [
-        Group(clips.target.name, name, int(members.sum()), _kept(row, members), None if apart else _leaked(row, members))
+        Group(clips.target.name, name, int(members.sum()), _kept(row, members), None if apart else _most(row, _read, members))
         for name, members in _classes(clips.target, row.results[0].target_labels)
         if members.any()
     ]
     budget = [
-        Group(clips.budget.name, name, int(members.sum()), None if apart else _kept(row, members), _told(row, members), True)
+        Group(clips.budget.name, name, int(members.sum()), None if apart else _kept(row, members), _most(row, _f1, members), True)
         for name, members in _classes(clips.budget, row.results[0].budget_labels)
         if members.any()
     ]
@@ -71,22 +71,18 @@ def _kept(row: Row, members: np.ndarray) -> float:
     return float(np.mean([_read(one.target, one.target_labels, members) for one in row.results]))
 
 
-def _leaked(row: Row, members: np.ndarray) -> float | None:
-    return _most(row, lambda reader, labels: _read(reader, labels, members))
-
-
-def _told(row: Row, members: np.ndarray) -> float | None:
-    """How well the class whose test clips are ``members`` is told from all others."""
-    return _most(row, lambda reader, labels: _f1(np.asarray(reader.predictions) == np.asarray(labels)[members][0], members))
-
-
-def _most(row: Row, measure: Callable[[ReaderResult, object], float]) -> float | None:
+def _most(row: Row, measure: Callable[[ReaderResult, object, np.ndarray], float], members: np.ndarray) -> float | None:
+    """By the attacker that reads most among ``members``."""
     if row.results[0].attackers[0].scores:
         return None  # how attributes are read is a table of its own
-    return float(np.mean([max(measure(reader, one.budget_labels) for reader in one.attackers) for one in row.results]))
+    return float(np.mean([
+        max(measure(reader, one.budget_labels, members) for reader in one.attackers) for one in row.results
+    ]))  # fmt: skip
 
 
-def _f1(named: np.ndarray, members: np.ndarray) -> float:
+def _f1(reader: ReaderResult, labels: object, members: np.ndarray) -> float:
+    """Of the one class whose test clips are ``members``."""
+    named = np.asarray(reader.predictions) == np.asarray(labels)[members][0]
     return float(2 * (named & members).sum() / (named.sum() + members.sum()))
 
 

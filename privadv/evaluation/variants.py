@@ -19,7 +19,7 @@ from privadv.store import Store
 if TYPE_CHECKING:
     import numpy as np
 
-PRECISIONS = ("fp16", "int8")
+    from privadv.camera.graph import Precision
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Variant:
 
     codec: Codec | None = None
     smooth: float | None = None
-    precision: str | None = None
+    precision: Precision | None = None
 
     def open(self, trained: FilterRef, store: Store, seen: Iterable[np.ndarray], threads: int) -> Degradation:
         """The filter that releases the row; in 8 bit with ranges as they are on the raw clips ``seen``, uint8 (T, H, W, 3).
@@ -70,7 +70,7 @@ def variant(row: str) -> Variant:
         return Variant()
     how = row.partition(":")[2]
     kind, _, strength = how.partition(":")
-    if how in PRECISIONS:
+    if how in ("fp16", "int8"):
         return Variant(precision=how)
     if kind in QUALITIES:
         try:

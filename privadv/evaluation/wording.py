@@ -138,11 +138,14 @@ def worst(found: Sequence[Group]) -> str:
     least, most = least_kept(found), most_leaked(found)
     said = [f"The filter keeps least of {_group(least)}: the target reads {percent(least.kept or 0)}"] if least else []
     if most:
-        leaked = most.leaked or 0
-        how = f"which one attacker tells from all others with F1 {leaked:.2f}" if most.secret else (
-            f"of whose clips one attacker reads {percent(leaked)}")
-        said.append(f"the most exposed group is {_group(most)}, {how}")
+        said.append(f"the most exposed group is {_group(most)}, {_exposed(most, most.leaked or 0)}")
     return f"{'; '.join(said)}."
+
+
+def _exposed(group: Group, leaked: float) -> str:
+    if group.secret:
+        return f"which one attacker tells from all others with F1 {leaked:.2f}"
+    return f"of whose clips one attacker reads {percent(leaked)}"
 
 
 def _group(group: Group) -> str:
