@@ -87,7 +87,7 @@ DEFAULTS = {
     "attack": _GPU,
     "list_readers": _SMALL,
     "fit_reader": _GPU,
-    "join_readers": _CPU,
+    "join_readers": _GPU,
     "report": _CPU,
 }
 """Extraction, rendering and the report on CPU nodes; whatever trains on a GPU."""

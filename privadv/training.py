@@ -35,6 +35,7 @@ from privadv.models.scores import fitted, score
 from privadv.parallel import group
 from privadv.parallel.gradients import shared
 from privadv.parallel.layers import joint
+from privadv.precision import Precision, precise
 from privadv.snapshots import Resumable
 
 TRAIN_SAMPLE = 1024
@@ -61,7 +62,7 @@ class FitConfig(Section):
     weight_decay: float = pydantic.Field(default=0.01, ge=0)
     every: int = pydantic.Field(default=100, ge=1)
     ease: float = pydantic.Field(default=0.4, ge=0, le=1)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
     patience: int = pydantic.Field(default=0, ge=0)
     checkpoint_steps: int = pydantic.Field(default=500, ge=1)
@@ -238,7 +239,7 @@ def fit(job: FitJob, tick: Tick = lambda steps: None, checkpoints: Checkpoints |
     reader.train()
     for step in range(step + 1, job.config.steps + 1):  # noqa: B020  from the step that was saved on
         clips, labels, eased = course.draw(reader, step)
-        with precise(job.config):
+        with precise(job.config.precision):
             logits = reader(clips)
         loss = classification_loss(logits.float(), labels)
         optimizer.zero_grad(set_to_none=True)
@@ -321,11 +322,6 @@ def read_with(spec: ReaderSpec, classes: int, weights: bytes | None, where: str 
     if weights is not None:
         load_weights(reader, weights, where)
     return reader
-
-
-def precise(config: FitConfig) -> torch.autocast:
-    """Where a network's forward pass in ``config.precision`` belongs."""
-    return torch.autocast(device().type, torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
 @torch.no_grad()

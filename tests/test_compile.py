@@ -119,7 +119,8 @@ def test_every_task_has_its_stage_s_resources_inside_loops_and_outside(made: Com
 def test_defaults_extract_and_report_on_cpu_nodes_and_train_on_gpus() -> None:
     cluster = Cluster()
     with_gpu = {stage for stage in DEFAULTS if cluster.placement(stage).gpus}
-    assert with_gpu == {"pretrain_degradation", "pretrain_target", "pretrain_budget", "train_adversarial", "attack", "fit_reader"}
+    assert with_gpu == {"pretrain_degradation", "pretrain_target", "pretrain_budget", "train_adversarial", "attack", "fit_reader",
+                        "join_readers"}
     assert all(cluster.placement(stage).tolerations and cluster.placement(stage).shm for stage in with_gpu)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from privadv.models.clip import R2Plus1D
 from privadv.models.degradation import Release, TransformNet
 from privadv.models.frame import MobileNet, ResNet
 from privadv.models.reader import ReaderSpec
+from privadv.precision import learn_in
 from privadv.stages.stage import StageContext
 from privadv.stages.train_adversarial import Config, run
 from privadv.stages.workbench import put_curves, put_filter, put_reader
@@ -146,3 +148,33 @@ def test_the_release_of_the_game_ships_with_its_filter(store: Store) -> None:
     loud = Release(gray=False, noise=0.3, levels=4)
     config = Config(algorithm=ALGORITHMS["uniform"], release=loud, batch=8)
     assert play(store, config, Checkpoints(store, "loud")).degradation.spec.release == loud
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_game_in_half_precision_is_nearly_the_same_and_goes_on_alike(name: str, store: Store) -> None:
+    config = Config(algorithm=ALGORITHMS[name].model_copy(update={"rounds": 3}), batch=8, checkpoint_rounds=1)
+    half = config.model_copy(update={"precision": "bfloat16"})
+    full, straight = play(store, config, Checkpoints(store, "full")), play(store, half, Checkpoints(store, "half"))
+    assert straight.models != full.models
+    curves, others = (json.loads(store.get(game.curves)) for game in (full, straight))
+    for series in (name for name in curves if "loss" in name or "fool" in name):
+        assert others[series][0][1] == pytest.approx(curves[series][0][1], rel=0.05, abs=0.02), f"round 1 of {series}"
+    with pytest.raises(Killed):
+        play(store, half, DyingCheckpoints(store, "killed"))
+    assert play(store, half, Checkpoints(store, "killed")).models == straight.models
+
+
+def test_what_learns_in_half_precision_gives_floats_and_infers_in_full() -> None:
+    torch.manual_seed(0)
+    plain, half = TransformNet(width=4, blocks=1, kernel=3).build(), TransformNet(width=4, blocks=1, kernel=3).build()
+    half.load_state_dict(plain.state_dict())
+    learn_in("bfloat16", half, "paint")
+    clips = torch.rand(2, 3, 4, 16, 16)
+    learnt = half(clips)
+    assert learnt.dtype == torch.float32 and not torch.equal(learnt, plain(clips))
+    assert torch.allclose(learnt, plain(clips), atol=0.05)
+    assert torch.allclose(learnt * 255, (learnt * 255).round(), atol=1e-3), "the release rounds to 8 bit in float32"
+    learnt.mean().backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in half.parameters())
+    half.eval()
+    assert torch.equal(half(clips), plain.eval()(clips))

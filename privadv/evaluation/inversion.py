@@ -25,8 +25,9 @@ from privadv.models.losses import classification_loss
 from privadv.models.reader import Reader, ReaderSpec
 from privadv.models.scores import fitted, score
 from privadv.models.unet import UNet
+from privadv.precision import precise
 from privadv.snapshots import Resumable
-from privadv.training import TRAIN_SAMPLE, FitConfig, Fitted, Tick, precise, read_with
+from privadv.training import TRAIN_SAMPLE, FitConfig, Fitted, Tick, read_with
 
 Split = Literal["train", "val", "test"]
 
@@ -120,7 +121,7 @@ class Reconstruction(InversionJob):
             tick(first)
         for step in range(first + 1, config.steps + 1):
             (seen, wanted), _, _ = feed.draw()
-            with precise(config):
+            with precise(config.precision):
                 painted = painter(seen)
             loss = F.mse_loss(painted.float(), wanted)
             optimizer.zero_grad(set_to_none=True)

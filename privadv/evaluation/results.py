@@ -67,7 +67,9 @@ class ReaderResult(Section):
 
 
 class ReaderOutcome(Section):
-    """A reader's result with its curves, and on raw video its weights, which the readers of other rows start from."""
+    """A reader's result with its curves. ``weights``: on raw video, what readers of other rows start from; elsewhere what the
+    reader itself goes on from in another task, if it may.
+    """
 
     kind: Literal["reader"] = "reader"
     result: ReaderResult

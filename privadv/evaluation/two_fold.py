@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -16,14 +16,16 @@ from privadv.errors import PrivadvError
 from privadv.evaluation.attributes import attribute_scores, floors
 from privadv.evaluation.inversion import Nearest, RawReader, Reconstruction
 from privadv.evaluation.paper import Paper
-from privadv.evaluation.results import ReaderResult, Start
+from privadv.evaluation.results import ReaderOutcome, ReaderResult, Start
 from privadv.evaluation.rows import is_control, of_filter
 from privadv.models.losses import accuracy
 from privadv.models.reader import ReaderSpec
-from privadv.training import FitConfig, FitJob, Fitted
+from privadv.training import Curves, FitConfig, FitJob, Fitted
 
 TARGET = "target"
 INVERSIONS = {"reconstruction": Reconstruction, "nearest": Nearest}
+ALONE: tuple[Start, ...] = ("warm", "scratch", "imagenet")
+"""The starts of attackers that end up reading a row's own clips and nothing else, and so can go on reading them."""
 
 
 class AttackerSpec(Section):
@@ -39,10 +41,22 @@ class AttackerSpec(Section):
         return f"{self.reader.label}/{self.reader.input}/{self.start}"
 
 
+class Finals(Section):
+    """The second round of an attack: the ``best`` attackers by validation, and the target, go on for ``fit``.
+
+    Twelve attackers with ten times the updates cost ten times as much; the few that read best after the first round are the ones
+    that more updates help. ``fit`` begins where the first round ended, with a learning rate that rises anew.
+    """
+
+    best: int = pydantic.Field(default=2, ge=1)
+    fit: FitConfig = FitConfig()
+
+
 class Suite(Section):
     """Who attacks, with how many updates, and what counts as converged.
 
-    ``raw_fit`` trains on raw video, ``fit`` on every other row. ``strongest`` > 0 sends only that many attackers, the best by
+    ``raw_fit`` trains on raw video, ``fit`` on every other row; ``finals`` is a second, longer round of the best on the rows that
+    the whole suite attacks, null for none. ``strongest`` > 0 sends only that many attackers, the best by
     validation on raw video, against rows not in ``full_rows``, but for other forms of the filter; ``chosen`` names the
     attackers of single rows instead: a control that some of the suite read is read by the suite. ``seen`` names the families of
     the game's budget models. ``converged`` is the least accuracy on its own training clips of an attacker that counts as
@@ -59,6 +73,7 @@ class Suite(Section):
     attackers: tuple[AttackerSpec, ...] = ()
     raw_fit: FitConfig = FitConfig()
     fit: FitConfig = FitConfig()
+    finals: Finals | None = None
     seen: tuple[str, ...] = ()
     full_rows: tuple[str, ...] = ("raw", "filter", "planted:spatial", "planted:temporal")
     chosen: dict[str, tuple[str, ...]] = {}
@@ -104,12 +119,19 @@ class Suite(Section):
         """The attackers that go against ``row``, given what they reached on raw video."""
         if row in self.chosen:
             return [attacker for attacker in self.attackers if attacker.name in self.chosen[row]]
-        if not self.strongest or row in self.full_rows or of_filter(row) or raw is None:
+        if self._whole(row) or raw is None:
             return list(self.attackers)
         reached = {result.name: (result.validation, -result.train_loss) for result in raw}
         different = {_raw_name(attacker): attacker for attacker in reversed(self.attackers)}
         ranked = sorted(different, key=lambda name: reached.get(name, (0.0, 0.0)), reverse=True)
         return [different[name] for name in ranked[: self.strongest]]
+
+    def goes_on(self, row: str) -> Finals | None:
+        """The second round against ``row``, if there is one; none on raw video, whose readers all others start from."""
+        return self.finals if row != "raw" and row not in self.chosen and self._whole(row) else None
+
+    def _whole(self, row: str) -> bool:
+        return not self.strongest or row in self.full_rows or of_filter(row)
 
     def raw_attackers(self) -> list[AttackerSpec]:
         """On raw video every reader is trained once, from scratch or published weights: there is nothing else to start from."""
@@ -194,6 +216,55 @@ class _Jobs:
                 f"attack: the raw row's result holds no '{name}' to start from: attack raw with the same suite first"
             )
         return self.warm[name]
+
+
+def finals(
+    suite: Suite,
+    row: str,
+    arrays: Mapping[Player, Arrays],
+    classes: tuple[int, int],
+    results: Sequence[ReaderResult],
+    weights: Callable[[str], bytes],
+    seed: int,
+) -> list[FitJob]:
+    """The fits of a row's second round, the target's first; none where there is no such round.
+
+    ``results``: of the first round, the target's first; ``weights``: what a reader learned there, by its name.
+    """
+    final = suite.goes_on(row)
+    if final is None:
+        return []
+    specs = {TARGET: suite.target, **{one.name: one.reader for one in suite.attackers}}
+    target, *attackers = results
+    able = [one for one in attackers if one.start in ALONE]
+    best = sorted(able, key=lambda one: (one.validation, -one.train_loss), reverse=True)[: final.best]
+    return [
+        FitJob(
+            name=one.name,
+            player=(player := "budget" if number else "target"),
+            spec=specs[one.name],
+            classes=classes[bool(number)],
+            config=final.fit,
+            seed=seed + len(specs) + number,
+            train=arrays[player]["train"].path,
+            validation=arrays[player]["val"].path,
+            test=arrays[player]["test"].path,
+            weights=weights(one.name),
+        )
+        for number, one in enumerate([target, *best])
+    ]
+
+
+def went_on(before: ReaderOutcome, after: ReaderResult, curves: Curves) -> ReaderOutcome:
+    """A reader after both rounds: the better of its two selves by validation, with the updates and seconds of both."""
+    first, steps = before.result, before.result.steps
+    better = after if after.validation >= first.validation else first
+    spent = {"start": first.start, "steps": steps + after.steps, "seconds": first.seconds + after.seconds}
+    joined = {
+        name: [*curve, *((steps + step, value) for step, value in curves.get(name, []))]
+        for name, curve in before.curves.items()
+    }
+    return before.model_copy(update={"result": better.model_copy(update=spent), "curves": joined})
 
 
 def result(job: AnyJob, fitted: Fitted, array: ClipArray, suite: Suite) -> ReaderResult:

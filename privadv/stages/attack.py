@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
@@ -15,7 +15,18 @@ from privadv.errors import PrivadvError
 from privadv.evaluation.histogram import histogram_leakage
 from privadv.evaluation.paper import published
 from privadv.evaluation.results import ReaderOutcome, RowResult
-from privadv.evaluation.two_fold import TARGET, AnyJob, Arrays, Suite, jobs, result, row_floors, row_metrics
+from privadv.evaluation.two_fold import (
+    TARGET,
+    AnyJob,
+    Arrays,
+    Suite,
+    finals,
+    jobs,
+    result,
+    row_floors,
+    row_metrics,
+    went_on,
+)
 from privadv.models.shelf import Shelf, begin
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_reader, record
@@ -45,7 +56,8 @@ def run(
         arrays = splits(bench, clips)
         todo = line_up(bench, config, row, clips, seed, warm, raw)
         fitted = fit_all(todo, context.workers, f"attack {row}: {len(todo)} readers", context.checkpoints)
-        outcomes = [outcome(bench, config, row, job, fitted[job.name], arrays) for job in todo]
+        outcomes = [outcome(bench, config, row, job, fitted[job.name], arrays, row == "raw") for job in todo]
+        outcomes = second_round(bench, config, row, clips, seed, outcomes, lambda name: fitted[name].weights)
         found = joined(bench, row, clips, seed, outcomes)
     return found.model_copy(update={"seconds": time.monotonic() - start})
 
@@ -87,15 +99,42 @@ def line_up(
 
 
 def outcome(
-    bench: Workbench, config: Suite, row: str, job: AnyJob, fitted: Fitted, arrays: Mapping[Player, Arrays]
+    bench: Workbench, config: Suite, row: str, job: AnyJob, fitted: Fitted, arrays: Mapping[Player, Arrays], keep: bool
 ) -> ReaderOutcome:
-    """What became of a reader; on raw video its weights are kept, because those of other rows start from them."""
-    context, keep = bench.context, None
-    if row == "raw" and isinstance(job, FitJob):
-        keep = put_reader(context.store, job.spec, job.classes, fitted.weights)
+    """What became of a reader; its weights are kept where other readers, or itself in another task, will start from them."""
+    context, kept = bench.context, None
+    if keep and isinstance(job, FitJob):
+        kept = put_reader(context.store, job.spec, job.classes, fitted.weights)
     record(context, job.name, fitted)
     found = result(job, fitted, arrays[job.player]["test"], config)
-    return ReaderOutcome(result=found, curves=fitted.curves, weights=keep)
+    return ReaderOutcome(result=found, curves=fitted.curves, weights=kept)
+
+
+def second_round(
+    bench: Workbench,
+    config: Suite,
+    row: str,
+    clips: ClipSet,
+    seed: int,
+    outcomes: Sequence[ReaderOutcome],
+    weights: Callable[[str], bytes],
+) -> list[ReaderOutcome]:
+    """The readers after the suite's finals, those who take part in them further on; the target's first."""
+    context, arrays = bench.context, splits(bench, clips)
+    classes = len(clips.target.classes), len(clips.budget.classes)
+    todo = finals(config, row, arrays, classes, [one.result for one in outcomes], weights, seed)
+    if not todo:
+        return list(outcomes)
+    what = f"attack {row}: the best {len(todo) - 1} and the target go on"
+    fitted = fit_all(todo, context.workers, what, context.checkpoints.piece("finals"))
+    after = {}
+    for job in todo:
+        record(context, job.name, fitted[job.name], " (finals)")
+        after[job.name] = result(job, fitted[job.name], arrays[job.player]["test"], config)
+    return [
+        went_on(one, after[one.result.name], fitted[one.result.name].curves) if one.result.name in after else one
+        for one in outcomes
+    ]
 
 
 def joined(
@@ -126,7 +165,7 @@ def joined(
         private_groups=private.sources if clips.private else (),
         floors=row_floors(arrays, (len(clips.target.classes), len(clips.budget.classes))),
         metrics=metrics,
-        warm={one.result.name: one.weights for one in outcomes if one.weights},
+        warm={one.result.name: one.weights for one in outcomes if one.weights and row == "raw"},
         samples=context.store.put(_strip([test] if clips.private is None else [test, private])),
         seconds=sum(one.result.seconds for one in outcomes),
         curves=put_curves(context.store, {one.result.name: one.curves for one in outcomes}),

@@ -31,7 +31,8 @@ def run(
     with Workbench(context) as bench:
         (job,) = line_up(bench, config, row, clips, seed, warm, raw, only=reader)
         fitted = fit_all([job], context.workers, f"attack {row}: {reader}", context.checkpoints)
-        return outcome(bench, config, row, job, fitted[reader], splits(bench, clips))
+        keep = row == "raw" or config.goes_on(row) is not None
+        return outcome(bench, config, row, job, fitted[reader], splits(bench, clips), keep)
 
 
 if __name__ == "__main__":

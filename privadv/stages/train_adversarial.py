@@ -24,6 +24,7 @@ from privadv.models.degradation import Release
 from privadv.parallel.gradients import shared
 from privadv.parallel.group import require_equal
 from privadv.parallel.layers import joint
+from privadv.precision import Precision, learn_in
 from privadv.snapshots import Resumable, Stateful
 from privadv.stages.imported import imported
 from privadv.stages.stage import StageContext
@@ -39,7 +40,7 @@ class Config(Section):
     ``start_from`` names an imported game (``python -m privadv.weights``) that takes this one's place: no round is played.
     ``models`` is K or M: so many of the pretrained budget models play, the first ones; null lets all of them. ``restart`` gives
     any algorithm the papers' "+". ``release`` replaces the release (gray, noise, levels) that the filter was pretrained with;
-    null keeps it.
+    null keeps it. ``precision``: of the networks' arithmetic; weights, losses and releases stay in float32.
     """
 
     start_from: str | None = None
@@ -48,6 +49,7 @@ class Config(Section):
     restart: RestartConfig | None = None
     batch: int = pydantic.Field(default=16, ge=1)
     release: Release | None = None
+    precision: Precision = "float32"
     checkpoint_rounds: int = pydantic.Field(default=5, ge=1)
 
     @pydantic.model_validator(mode="after")
@@ -150,6 +152,9 @@ def _players(
     filter_, reader = ref.open(context.store), target.target.open(context.store)
     for model in (filter_, reader, models):
         joint(model.to(device()))
+    learn_in(config.precision, filter_, "paint")
+    for reader_ in (reader, *models):
+        learn_in(config.precision, reader_)
     return Players(filter_, reader, models, multi_label)
 
 

@@ -89,10 +89,13 @@ def by_split(series: str) -> str:
     return f"val/{series.removeprefix('val_')}" if series.startswith("val_") else f"train/{series}"
 
 
-def record(context: StageContext, name: str, fitted: Fitted) -> None:
-    """A reader's curves and figures as a run of its own below the stage's; an attacker's name has slashes."""
+def record(context: StageContext, name: str, fitted: Fitted, part: str = "") -> None:
+    """A reader's curves and figures as a run of its own below the stage's, called by the name and ``part``.
+
+    An attacker's name has slashes.
+    """
     role = "attacker" if "/" in name else name
-    with context.tracker.child(name, {}, {"role": role}) as run:
+    with context.tracker.child(name + part, {}, {"role": role}) as run:
         for series, curve in fitted.curves.items():
             split, _, metric = series.partition("_")
             for step, value in curve:
