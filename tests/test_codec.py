@@ -187,7 +187,7 @@ def test_an_exported_row_is_the_filter_with_equal_noise_in_that_precision(
         raw, found = (open_split(store, one, split, tmp_path / one.row.replace(":", "-")) for one in (clips, stored))
         batches = [batch for _ in range(2 if split == "train" else 1) for batch in raw.batches()]
         exact = np.concatenate(list(filtered_batches(filter_, batches, 3 + number)))
-        apart = np.abs(found.frames.astype(int) - exact)
+        apart = np.abs(np.asarray(found.frames, int) - exact)
         assert 0 < apart.max() <= most and apart.mean() < 2
     assert "A_T_game" not in stored.metrics and stored.metrics["psnr"] > 0
 

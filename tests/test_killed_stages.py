@@ -67,7 +67,7 @@ def array(path: Path, seed: int, count: int = 16) -> ClipArray:
 
 def eased_job(folder: Path, spec: ReaderSpec) -> FitJob:
     raw, validation = array(folder / "raw.u8", 1), array(folder / "val.u8", 2)
-    row = raw.derive(folder / "row.u8", iter([(raw.frames // 2).astype(np.uint8)]))
+    row = raw.derive(folder / "row.u8", iter([(np.asarray(raw.frames) // 2).astype(np.uint8)]))
     config = FitConfig(steps=30, every=5, batch=4, ease=0.3, checkpoint_steps=4)
     return FitJob("r/plain/warm", "budget", spec, 2, config, 0, row.path, validation.path,
                   ease_from=raw.path, test=validation.path)  # fmt: skip

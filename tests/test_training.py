@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from privadv.checkpoints import Checkpoints
-from privadv.data.feeds import ClipArray, Feed, Player, open_split, to_float, to_uint8
+from privadv.data.feeds import AHEAD, ClipArray, Feed, Player, open_split, to_float, to_uint8
 from privadv.data.manifest import Clip, ClipSet, Geometry, Task
 from privadv.data.shards import write_shards
 from privadv.errors import PrivadvError
@@ -87,13 +87,13 @@ def test_a_failing_job_stops_the_others_with_its_own_error(store: Store, tmp_pat
 
 def test_an_adaptive_fit_ends_with_the_statistics_of_its_own_clips(tmp_path: Path) -> None:
     raw = array(tmp_path, 48, 1)
-    dark = raw.derive(tmp_path / "dark.u8", iter([(raw.frames // 2).astype(np.uint8)]))
+    dark = raw.derive(tmp_path / "dark.u8", iter([(np.asarray(raw.frames) // 2).astype(np.uint8)]))
     spec = ReaderSpec(network=ResNet(width=4), input="adaptive")
     fitted = fit(job(tmp_path, spec=spec, train=dark.path, ease_from=raw.path))
     from safetensors.torch import load
 
     assert load(fitted.weights)["treatment.mean"].mean().item() == pytest.approx(
-        dark.frames.mean() / 255, abs=1e-4
+        np.asarray(dark.frames).mean() / 255, abs=1e-4
     )
 
 
@@ -292,3 +292,33 @@ def test_mobilenets_of_different_width_are_one_family() -> None:
     widths = tuple(AttackerSpec(reader=ReaderSpec(network=MobileNet(width=w))) for w in (0.25, 0.5))
     with pytest.raises(PrivadvError, match="twice"):
         suite(attackers=(*ATTACKERS, *widths))
+
+
+def test_clips_of_a_file_are_asked_for_as_those_of_an_array(tmp_path: Path) -> None:
+    held = array(tmp_path, 12, 1)
+    whole, frames = np.asarray(held.frames), held.frames
+    assert whole.shape == frames.shape == (12, *GEOMETRY.shape) and whole.dtype == np.uint8
+    for index in (0, -1, np.int64(5), slice(2, 7), slice(None, None, 5), slice(9, 99), slice(7, 2), [3, 3, 0], np.array([11])):
+        assert np.array_equal(frames[index], whole[index]), index
+    assert np.array_equal(np.stack(list(frames)), whole) and np.asarray(frames, float).dtype == float
+    with pytest.raises(IndexError):
+        frames[12]
+
+
+def test_a_split_of_many_shards_arrives_whole_and_leaves_no_shard_behind(store: Store, tmp_path: Path) -> None:
+    made = clips(40, 1)
+    task = Task(name="toy", classes=("a", "b"))
+    shards = write_shards(store, made, "raw", shard_bytes=3000)
+    clip_set = ClipSet(dataset="toy", synthetic=True, row="raw", geometry=GEOMETRY, encoding="raw", target=task,
+                       budget=task, splits={"train": shards})  # fmt: skip
+    assert len(shards) > 2 * AHEAD
+    opened = open_split(store, clip_set, "train", tmp_path)
+    assert np.array_equal(opened.frames, np.stack([clip.frames for clip in made]))
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".u8"]
+    gone = clip_set.model_copy(update={"splits": {"train": (*shards[:9], shards[9].model_copy(
+        update={"blob": shards[9].blob.model_copy(update={"sha256": "0" * 64, "key": "blobs/00/" + "0" * 64})})
+    )}})  # fmt: skip
+    with pytest.raises(PrivadvError, match="0000"):
+        open_split(store, gone, "train", tmp_path)
+    assert sorted(path.suffix for path in tmp_path.iterdir() if path.name.endswith("u8") or path.name.endswith(".json")) == [
+        ".json", ".u8"]  # fmt: skip

@@ -1,11 +1,13 @@
-"""From stored shards to batches: random access to a split through a memory-mapped file, and endless resumable streams."""
+"""From stored shards to batches: random access to a split through a local file, and endless resumable streams."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,17 +26,57 @@ from privadv.store import Store
 Player = Literal["target", "budget"]
 BATCH = 32
 """Clips that pass through a model together where nothing is learned."""
+AHEAD = 4
+"""Shards on their way while one is laid out."""
+
+
+class Frames:
+    """The clips of a file, uint8 (N, T, H, W, 3), read anew each time one is asked for: a process holds those that it works on.
+
+    Asked for by number, slice, or array of numbers, as an array would be; the system's file cache, which it may take back at
+    any time, makes the second reading as quick as a mapped file's.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.path, self.shape = path, shape
+        self._size = math.prod(shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step == 1:
+                return self._read(start, max(0, stop - start))
+            index = np.arange(start, stop, step)
+        if np.ndim(index) == 0:
+            return self._read(range(len(self))[int(index)], 1)[0]
+        found = np.empty((len(index), *self.shape[1:]), np.uint8)
+        for place, number in enumerate(np.asarray(index)):
+            found[place] = self[number]
+        return found
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[number] for number in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+    def _read(self, first: int, count: int) -> np.ndarray:
+        read = np.fromfile(self.path, np.uint8, count * self._size, offset=first * self._size)
+        return read.reshape(count, *self.shape[1:])
 
 
 @dataclass(frozen=True)
 class ClipArray:
-    """One split of a clip set: ``frames`` uint8 (N, T, H, W, 3) mapped from the file ``path``, labels in memory.
+    """One split of a clip set: ``frames`` uint8 (N, T, H, W, 3) in the file ``path``, labels in memory.
 
     ``budget`` is (N,) classes, or (N, classes) zeros and ones for a multi-label task.
     """
 
     path: Path
-    frames: np.ndarray
+    frames: Frames
     target: Tensor
     budget: Tensor
     ids: tuple[str, ...]
@@ -46,29 +88,30 @@ class ClipArray:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         _reserve(partial, count * math.prod(geometry.shape))
-        array = np.memmap(partial, np.uint8, "r+", shape=(count, *geometry.shape))
         facts = []
-        for number, clip in enumerate(clips):
-            array[number] = clip.frames
-            facts.append((clip.id, clip.target, clip.budget, clip.source, clip.indices))
+        with partial.open("r+b") as file:
+            for clip in clips:
+                if clip.frames.shape != geometry.shape:
+                    raise PrivadvError(f"{path.name}: clip {clip.id} is {clip.frames.shape}, expected {geometry.shape}")
+                file.write(np.ascontiguousarray(clip.frames).data)
+                facts.append((clip.id, clip.target, clip.budget, clip.source, clip.indices))
         if len(facts) != count:
             raise PrivadvError(
                 f"{path.name}: {len(facts)} clips arrived where the manifest says {count}: render it again"
             )
-        array.flush()
-        labels = {"shape": array.shape, "facts": facts}
+        labels = {"shape": (count, *geometry.shape), "facts": facts}
         path.with_suffix(".json").write_text(json.dumps(labels), encoding="utf-8")
         os.replace(partial, path)
         return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> ClipArray:
-        """Map what :meth:`write` laid out; cheap, and safe in any number of processes."""
+        """What :meth:`write` laid out; cheap, and safe in any number of processes."""
         labels = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         facts = labels["facts"]
         return cls(
             path=path,
-            frames=np.memmap(path, np.uint8, "r", shape=tuple(labels["shape"])),
+            frames=Frames(path, tuple(labels["shape"])),
             target=torch.tensor([fact[1] for fact in facts]),
             budget=torch.tensor([fact[2] for fact in facts]),
             ids=tuple(fact[0] for fact in facts),
@@ -123,7 +166,7 @@ class ClipArray:
             budget = fact[2] if isinstance(fact[2], int) else tuple(fact[2])
             yield Clip(
                 id=fact[0],
-                frames=np.asarray(frames),
+                frames=frames,
                 target=fact[1],
                 budget=budget,
                 source=fact[3],
@@ -132,7 +175,7 @@ class ClipArray:
 
 
 def _reserve(path: Path, size: int) -> None:
-    """A file of ``size`` bytes that are really there: a mapped one on a full disk would end in SIGBUS."""
+    """A file of ``size`` bytes that are really there: what does not fit is said before anything is fetched."""
     with path.open("wb") as file:
         try:
             os.posix_fallocate(file.fileno(), 0, size) if hasattr(os, "posix_fallocate") else file.truncate(size)
@@ -152,7 +195,9 @@ def to_uint8(clips: Tensor) -> np.ndarray:
 
 
 def open_split(store: Store, clips: ClipSet, split: str, folder: Path) -> ClipArray:
-    """Bring a split's shards to ``folder`` once and map them.
+    """Bring a split's shards to ``folder`` once and lay their clips out there.
+
+    ``AHEAD`` shards travel while one is laid out; ``folder`` takes the split's size and those, memory one shard's at most.
 
     Raises:
         PrivadvError: the set has no such split, or it is empty.
@@ -165,12 +210,23 @@ def open_split(store: Store, clips: ClipSet, split: str, folder: Path) -> ClipAr
     path = folder / f"{clips.digest()[:32]}-{split}.u8"
     if path.exists():
         return ClipArray.open(path)
-    stored = (
-        clip
-        for shard in clips.splits[split]
-        for clip in read_shard(store.fetch(shard.blob, folder), clips.geometry, clips.encoding, shard.clips)
-    )
-    return ClipArray.write(path, stored, count, clips.geometry)
+    return ClipArray.write(path, _stored(store, clips, split, folder), count, clips.geometry)
+
+
+def _stored(store: Store, clips: ClipSet, split: str, folder: Path) -> Iterator[Clip]:
+    """A split's clips in order; a shard's file goes once they are read."""
+    shards = clips.splits[split]
+    with ThreadPoolExecutor(AHEAD) as pool:
+        coming = deque(pool.submit(store.fetch, shard.blob, folder) for shard in shards[:AHEAD])
+        try:
+            for number, shard in enumerate(shards):
+                path = coming.popleft().result()
+                coming.extend(pool.submit(store.fetch, later.blob, folder) for later in shards[number + AHEAD :][:1])
+                yield from read_shard(path, clips.geometry, clips.encoding, shard.clips)
+                path.unlink()
+        finally:
+            for future in coming:
+                future.cancel()
 
 
 class Feed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 import pydantic
@@ -154,7 +154,16 @@ TREATMENTS: dict[Treatment, Callable[[], nn.Module]] = {
 }
 
 
-def pixel_statistics(frames: np.ndarray) -> tuple[Tensor, Tensor]:
+class Stack(Protocol):
+    """Clips uint8 (N, T, H, W, 3) that need not lie in memory."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: slice, /) -> np.ndarray: ...
+
+
+def pixel_statistics(frames: Stack) -> tuple[Tensor, Tensor]:
     """Mean image and deviation, each (3, 1, H, W) in [0, 1] units, of uint8 clips (N, T, H, W, 3); one pass, bounded memory."""
     total = np.zeros(frames.shape[2:], np.float64)
     squares = np.zeros_like(total)

@@ -1,4 +1,4 @@
-"""What stages that train share: a scratch folder with mapped clips, and models on their way into the store."""
+"""What stages that train share: a scratch folder with clips laid out, and models on their way into the store."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Workbench:
         self._held.close()
 
     def open(self, clips: ClipSet, split: str) -> ClipArray:
-        """A split of a clip set, mapped from the scratch folder, which the ranks of a node share."""
+        """A split of a clip set, laid out in the scratch folder, which the ranks of a node share."""
         with group.first_here():
             return open_split(self.context.store, clips, split, self.folder)
 
