@@ -31,7 +31,7 @@ CONFIG = Path("configs/smoke.yaml")
 
 def rows(repetitions: int) -> list[Row]:
     """Clips through the filter while its row is rendered, and while it is attacked; counting needs no repetitions."""
-    with tempfile.TemporaryDirectory(prefix="privadv-bench-") as folder, _store(Path(folder)) as store:
+    with tempfile.TemporaryDirectory(prefix="privadv-bench-") as folder, a_store(Path(folder)) as store:
         context = StageContext(store, cast(Any, Untracked()), Checkpoints(store, "bench"), workers=1)
         return _counted(RunConfig.load(CONFIG), context)
 
@@ -99,7 +99,8 @@ def _counting() -> Iterator[list[int]]:
 
 
 @contextmanager
-def _store(folder: Path) -> Iterator[Store]:
+def a_store(folder: Path) -> Iterator[Store]:
+    """An embedded S3 server below ``folder``, which processes that are started meanwhile find in their environment."""
     server = SeaweedServer(folder)
     try:
         server.start()

@@ -30,13 +30,19 @@ a timed test.
 ABOUT = {
     "training": """One update of each phase of K-beam, K = 4, batch 2, 16x112x112, float32: TransformNet (width 32, 5
 blocks), C3D, MobileNet (width 0.6). *Plain PyTorch* is `benchmarks/plain.py`: the same step at PyTorch's defaults,
-from the same weights, on as many threads; `tests/test_benchmarks.py` holds both to the same losses. The seed's
+from the same weights, on as many threads, and with the C library's memory left alone, where stages keep what they freed
+(`privadv/memory.py`); `tests/test_benchmarks.py` holds both to the same losses. The seed's
 TensorFlow 1.8 code was measured once, on two cores of its own machine, so that its ratio is of no pairs. A matrix
 product took 0.19 s of the clock there; on how many threads is not known: were it two, a core of that machine was about
 half as fast as one on which it takes 0.19 CPU s, and the ratio is half of what it seems.""",
     "extraction": """Frames to 160x120 RGB; the cost of a frame, one thread a side. *A seek a frame* is the seed's
 way; of the long videos it reads every 15th frame. OpenCV runs in an environment of its own: `python3 -m venv
 build/opencv && build/opencv/bin/pip install opencv-python-headless`.""",
+    "feeding": """Shuffled batches of 16 clips of 16x112x112 pixels, moved and mirrored, as float32: ours from a split that the
+store's shards were laid out in, *plain local files* from a NumPy file a clip through PyTorch's DataLoader, in the process
+itself on both sides. The set is 1, 4 and 16 times 128 clips in shards of 64 MB in an S3 server on the same machine; laid
+out, it is as large on the local disk. The first batch waits for the layout. Peak memory includes Python, torch and what
+else is imported.""",
     "evaluation": """How often the filter runs while its row is rendered and attacked: rendering filters every clip
 once, for all attackers. The clips too many are one clip, six times, by which rendering measures the filter's pace. A
 release with noise is drawn `render.draws` times for the training clips.""",

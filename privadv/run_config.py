@@ -74,6 +74,15 @@ class RunConfig(Section):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _a_rate_has_noise(self) -> Self:
+        rate = getattr(self.train_adversarial.algorithm, "rate", 0)
+        shipped = self.train_adversarial.release or self.pretrain_degradation.network.release
+        if rate and not shipped.noise:
+            raise ValueError("train_adversarial.algorithm.rate bounds what noise lets through, but the release has none: set "
+                             "pretrain_degradation.network.release.noise, or rate: 0")  # fmt: skip
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _boxes_are_there(self) -> Self:
         masking, rows = self.render.masking, [row for row in self.rows if row.startswith("mask:")]
         if rows and masking is None:

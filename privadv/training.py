@@ -28,6 +28,7 @@ from privadv.console import progress
 from privadv.data.feeds import BATCH, ClipArray, Feed, Player
 from privadv.device import device, devices
 from privadv.errors import PrivadvError
+from privadv.memory import keep_freed_memory
 from privadv.models.checkpoint import load_weights, save_weights
 from privadv.models.losses import classification_loss
 from privadv.models.reader import Adaptive, Reader, ReaderSpec, pixel_statistics
@@ -200,6 +201,7 @@ def _start_worker(ticks: Queue[int], places: Queue[str], threads: int) -> None:
     _tick = ticks.put
     os.environ["PRIVADV_DEVICE"] = places.get()
     torch.set_num_threads(threads)
+    keep_freed_memory()
 
 
 def _fit_in_worker(job: Job, checkpoints: Checkpoints) -> Fitted:

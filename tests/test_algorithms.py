@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import typing
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ from privadv.algorithms.grl import GRLConfig, reverse
 from privadv.algorithms.kbeam import KBeamConfig
 from privadv.algorithms.restart import RestartConfig, Restarting, _forget
 from privadv.algorithms.uniform import UniformConfig
+from privadv.errors import PrivadvError
 from privadv.models.clip import C3D, R2Plus1D
-from privadv.models.degradation import Release, TransformNet, release
+from privadv.models.degradation import Release, TransformNet, rate, release
 from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet, Vgg
 from privadv.models.library import Name, Torchvision
 from privadv.models.losses import classification_loss, uniform_loss
@@ -33,6 +35,7 @@ CONFIGS = [
     UniformConfig(rounds=2, fool_steps=2, min_steps=2, pool_batches=2),
     UniformConfig(rounds=2, fool_steps=2, min_steps=2, pool_batches=2, fool="maximum"),
     UniformConfig(rounds=2, fool_steps=2, min_steps=2, pool_batches=2, fool="mean"),
+    UniformConfig(rounds=2, fool_steps=2, min_steps=2, pool_batches=2, rate=2.0),
     KBeamConfig(rounds=2, max_steps=2, min_steps=2, target_steps=2, accumulate=2, target_bar=1.1),
     EntropyConfig(rounds=2, target_steps=2, budget_steps=2, target_bar=1.1, reconstruction=0.5),
     GRLConfig(rounds=2, steps=2),
@@ -82,9 +85,13 @@ class Mixer(nn.Module):
         self.mix = nn.Conv3d(3, 3, 1)
         nn.init.eye_(self.mix.weight.data.view(3, 3))
         nn.init.zeros_(self.mix.bias)  # pyright: ignore[reportArgumentType]
+        self.spec = SimpleNamespace(release=Release(gray=False, noise=0.05))
 
     def forward(self, clips: Tensor) -> Tensor:
-        return self.mix(clips).clamp(0, 1)
+        return self.paint(clips).clamp(0, 1)
+
+    def paint(self, clips: Tensor) -> Tensor:
+        return self.mix(clips)
 
 
 def reader() -> nn.Module:
@@ -127,6 +134,7 @@ def test_update_keeps_the_contract(config: AlgorithmConfig) -> None:
 )
 def test_a_resumed_game_goes_on_as_the_uninterrupted_one(config: AlgorithmConfig) -> None:
     def play(algorithm: Algorithm, feeds: Feeds) -> Tensor:
+        torch.manual_seed(1)  # of a release's noise
         algorithm.update(feeds)
         return torch.cat([p.detach().flatten() for p in algorithm.players.degradation.parameters()])
 
@@ -461,3 +469,42 @@ def test_a_restart_from_scratch_leaves_nothing_of_any_network(network: Any) -> N
     model.apply(_forget)
     kept = [name for name, tensor in model.state_dict().items() if (tensor == 7).any()]
     assert not kept
+
+
+def test_the_rate_by_hand() -> None:
+    clips = torch.full((2, 3, 1, 1, 2), 0.5)
+    clips[0, :, 0, 0, 0], clips[1, :, 0, 0, 0] = 0.4, 0.6  # one pixel differs by 0.1 from the mean image, one not at all
+    noisy = Release(noise=0.2)
+    assert rate(clips, noisy).item() == pytest.approx((0.1**2 / (2 * 0.2**2)) / 2)
+    assert rate(clips, Release(noise=0.2, gray=False)).item() == pytest.approx(3 * (0.1**2 / (2 * 0.2**2)) / 2)
+    assert rate(torch.full((2, 3, 4, 2, 2), 0.3), noisy).item() == pytest.approx(0, abs=1e-9)
+    with pytest.raises(PrivadvError, match="release with noise"):
+        rate(clips, Release())
+
+
+@pytest.mark.parametrize("shift", [0.05, 0.2, 0.5])
+def test_the_rate_is_at_least_the_information_about_the_clip(shift: float) -> None:
+    """One pixel that is painted dark or bright and released with noise: its information in nats, integrated numerically."""
+    noise = 0.2
+    z = torch.linspace(-3, 4, 20001, dtype=torch.float64)
+    densities = [torch.exp(-((z - 0.5 - p) ** 2) / (2 * noise**2)) / (noise * (2 * torch.pi) ** 0.5) for p in (-shift, shift)]
+    mixture = sum(densities) / 2
+    known = sum(torch.trapezoid(torch.xlogy(d, d / mixture.clamp(min=1e-300)), z) / 2 for d in densities)
+    clips = torch.tensor([0.5 - shift, 0.5 + shift]).view(2, 1, 1, 1, 1).expand(2, 3, 1, 1, 1)
+    assert float(known) <= rate(clips, Release(noise=noise)).item() + 1e-6
+
+
+def test_a_rate_takes_away_what_neither_target_nor_budget_asked_for() -> None:
+    def told(weight: float) -> float:
+        torch.manual_seed(0)
+        filter_ = TransformNet(width=4, blocks=1, kernel=3, stride=1, release=Release(noise=0.2)).build()
+        readers = [ReaderSpec(network=ResNet(width=4)).build(2) for _ in range(2)]
+        players = Players(filter_, readers[0], nn.ModuleList(readers[1:]))
+        game = UniformConfig(rounds=1, fool_steps=10, min_steps=1, pool_batches=1, rate=weight).build(players)
+        feeds = Toy()
+        found = [game.update(feeds) for _ in range(4)]
+        assert ("degradation_rate" in found[-1]) == (weight > 0)
+        with torch.no_grad():
+            return rate(filter_.paint(feeds.draw()[0]), filter_.spec.release).item()
+
+    assert told(20.0) < 0.25 * told(0.0)

@@ -44,6 +44,7 @@ from tests.test_train_adversarial import clip_set
 GEOMETRY = Geometry(frames=4, height=16, width=16)
 GAMES = {
     "uniform": UniformConfig(fool_steps=2, min_steps=3, pool_batches=2),
+    "uniform rate": UniformConfig(fool_steps=1, min_steps=2, pool_batches=2, rate=2.0),
     "uniform maximum": UniformConfig(fool_steps=1, min_steps=2, pool_batches=2, fool="maximum"),
     "kbeam": KBeamConfig(max_steps=2, min_steps=2, target_steps=2, accumulate=2, target_bar=1.1),
     "entropy": EntropyConfig(target_steps=2, budget_steps=2, target_bar=1.1, reconstruction=0.5),
@@ -153,7 +154,8 @@ def as_a_rank(folder: Path) -> None:
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     """A folder of clips, and what two processes made of them."""
     folder = tmp_path_factory.mktemp("ranks")
-    array(folder, 24, 1), array(folder, 11, 2)
+    for count, seed in ((24, 1), (11, 2)):
+        array(folder, count, seed)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     code = f"from tests.test_parallel import *; as_a_rank(Path({str(folder)!r}))"

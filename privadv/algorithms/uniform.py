@@ -15,16 +15,22 @@ import torch
 from torch import Tensor
 
 from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, step
+from privadv.models.degradation import rate, release
 from privadv.models.losses import accuracy, classification_loss, uniform_loss
 from privadv.parallel.group import means
 
 
 class UniformConfig(AlgorithmConfig):
-    """``gamma`` weighs privacy against the target; ``fool_steps`` and ``min_steps`` are updates a round."""
+    """``gamma`` weighs privacy against the target; ``fool_steps`` and ``min_steps`` are updates a round.
+
+    ``rate`` weighs the most that a release can tell of a clip at all, in nats a pixel: the filter has to do without what neither
+    the target needs nor any budget model of the game has found yet. 0 leaves it out; else the release needs noise.
+    """
 
     kind: Literal["uniform"] = "uniform"
     rounds: int = pydantic.Field(default=44, ge=1)
     gamma: float = pydantic.Field(default=1.0, ge=0)
+    rate: float = pydantic.Field(default=0.0, ge=0)
     fool: Literal["strongest", "maximum", "mean"] = "strongest"
     fool_steps: int = pydantic.Field(default=6, ge=1)
     min_steps: int = pydantic.Field(default=20, ge=1)
@@ -77,14 +83,26 @@ class Uniform(Algorithm):
         players = self.players
         clips, labels = feeds.target()
         with frozen(players.budget):
-            filtered = players.degradation(clips)
+            filtered, told = self._released(clips)
             logits = players.target(filtered)
             target_loss = classification_loss(logits, labels)
-            private = filtered if feeds.shared else players.degradation(feeds.budget()[0])
+            private, more = (filtered, told) if feeds.shared else self._released(feeds.budget()[0])
             fooled = self._fooled(private)
-            step(target_loss + self.config.gamma * fooled, self.degradation, self.target)
-        loss, right, fool = means([target_loss.item(), accuracy(logits, labels), fooled.item()])
-        return {"target_loss": loss, "target_accuracy": right, "degradation_fool": fool}
+            told = (told + more) / 2
+            step(target_loss + self.config.gamma * fooled + self.config.rate * told, self.degradation, self.target)
+        measured = {"target_loss": target_loss.item(), "target_accuracy": accuracy(logits, labels),
+                    "degradation_fool": fooled.item()}  # fmt: skip
+        if self.config.rate:
+            measured["degradation_rate"] = told.item()
+        return dict(zip(measured, means(list(measured.values())), strict=True))
+
+    def _released(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Filtered clips, and the most that they can tell; 0 where nobody weighs it."""
+        degradation = self.players.degradation
+        if not self.config.rate:
+            return degradation(clips), clips.new_zeros(())
+        painted, how = degradation.paint(clips), degradation.spec.release
+        return release(painted, how), rate(painted, how)
 
     def _fooled(self, filtered: Tensor) -> Tensor:
         models, multi_label = list(self.players.budget), self.players.multi_label

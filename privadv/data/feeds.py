@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -186,7 +186,7 @@ def _reserve(path: Path, size: int) -> None:
 
 def to_float(frames: np.ndarray, where: torch.device = CPU) -> Tensor:
     """uint8 (N, T, H, W, 3) to float (N, 3, T, H, W) in [0, 1]; only the bytes travel to the device."""
-    return to_device(torch.from_numpy(np.array(frames)), where).permute(0, 4, 1, 2, 3).float().div_(255)
+    return to_device(torch.from_numpy(frames), where).permute(0, 4, 1, 2, 3).float().div_(255)
 
 
 def to_uint8(clips: Tensor) -> np.ndarray:
@@ -268,13 +268,7 @@ class Feed:
             )
         ]
         index, moves = index[own], moves[own]
-        batches = [
-            to_float(
-                np.stack([_moved(array.frames[i % len(array)], *move) for i, move in zip(index, moves, strict=True)]),
-                self.where,
-            )
-            for array in self.arrays[:arrays]
-        ]
+        batches = [to_float(_gathered(array, index, moves), self.where) for array in self.arrays[:arrays]]
         target, budget = (to_device(labels[index], self.where) for labels in (self.arrays[0].target, self.arrays[0].budget))
         return batches, target, budget
 
@@ -285,9 +279,28 @@ class Feed:
         return order[step * self.batch : (step + 1) * self.batch]
 
 
-def _moved(frames: np.ndarray, dy: int, dx: int, mirror: bool) -> np.ndarray:
-    """Shift by whole pixels, repeating the border, and mirror: (T, H, W, 3)."""
-    height, width = frames.shape[1:3]
-    rows = np.clip(np.arange(height) + dy, 0, height - 1)
-    columns = np.clip(np.arange(width) + dx, 0, width - 1)
-    return frames[:, rows][:, :, columns[::-1] if mirror else columns]
+def _gathered(array: ClipArray, index: np.ndarray, moves: Sequence[tuple[int, int, bool]]) -> np.ndarray:
+    """Chosen clips uint8 (n, T, H, W, 3), each moved its own way."""
+    batch = np.empty((len(index), *array.frames.shape[1:]), np.uint8)
+    for place, number, move in zip(batch, index, moves, strict=True):
+        _move(array.frames[number % len(array)], *move, place)
+    return batch
+
+
+def _move(frames: np.ndarray, dy: int, dx: int, mirror: bool, out: np.ndarray) -> None:
+    """``frames`` (T, H, W, 3) into ``out``, shifted by whole pixels, repeating the border, and mirrored."""
+    (top, bottom, rows), (left, right, columns) = _overlap(dy, frames.shape[1]), _overlap(dx, frames.shape[2])
+    out[:, top:bottom, left:right] = frames[:, rows, columns]
+    out[:, top:bottom, :left] = out[:, top:bottom, left : left + 1]
+    out[:, top:bottom, right:] = out[:, top:bottom, right - 1 : right]
+    out[:, :top] = out[:, top : top + 1]
+    out[:, bottom:] = out[:, bottom - 1 : bottom]
+    if mirror:
+        out[:] = torch.from_numpy(out).flip(2).numpy()  # NumPy would go byte by byte
+
+
+def _overlap(shift: int, size: int) -> tuple[int, int, slice]:
+    """Where a shifted line of ``size`` pixels shows its own, from and to, and which."""
+    shift = max(1 - size, min(size - 1, shift))
+    first, last = max(0, -shift), min(size, size - shift)
+    return first, last, slice(first + shift, last + shift)

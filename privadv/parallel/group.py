@@ -121,6 +121,16 @@ def means(values: Sequence[float]) -> list[float]:
     return [value / count() for value in _summed(values)] if count() > 1 else list(values)
 
 
+def mean_of(tensor: Tensor) -> Tensor:
+    """A tensor's mean over all ranks, the same on every one, without a gradient."""
+    found = tensor.detach()
+    if count() > 1:
+        found = found.clone()
+        dist.all_reduce(found)
+        found /= count()
+    return found
+
+
 def mean(value: float) -> float:
     """One value's mean over all ranks."""
     return means([value])[0]

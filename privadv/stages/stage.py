@@ -23,6 +23,7 @@ from privadv.code_version import code_version
 from privadv.config import Section
 from privadv.data.manifest import ClipSet
 from privadv.errors import PrivadvError
+from privadv.memory import keep_freed_memory
 from privadv.store import Blob, Store
 from privadv.tracking import DatasetInput, Tracker, platform_tags
 
@@ -122,6 +123,7 @@ def perform(
     """The work of :func:`execute` in this process, on ``seat``; raises PrivadvError for a user's mistake."""
     # Threads that spin while they wait take the CPU from whoever they wait for; read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    keep_freed_memory()
     if code != code_version(stage):
         # Its result would lie in every cache under the version that it does not come from.
         raise PrivadvError("the pipeline was made from other code than is here: build the images and compile or "
