@@ -46,6 +46,10 @@ else is imported.""",
     "evaluation": """How often the filter runs while its row is rendered and attacked: rendering filters every clip
 once, for all attackers. The clips too many are one clip, six times, by which rendering measures the filter's pace. A
 release with noise is drawn `render.draws` times for the training clips.""",
+    "growth": """The smoke run's stages, each in a process of its own with one worker, at 1, 2 and 4 times the clips (same
+updates), budget models and attackers; the figure has all points. *ours* is the smallest size, *theirs* the largest. Time
+is that of the stage without its imports, memory that of its largest process with them.
+![CPU seconds and peak memory of each stage against clips, budget models and attackers](images/growth.png)""",
     "footprint": """Each stage's module imported in a fresh process, the interpreter's own start included, and what
 the paper's networks weigh: TransformNet (width 32, 5 blocks), C3D, MobileNet (width 0.6).""",
     "gpu": """`make bench ARGS="--only gpu"` on a machine with a CUDA GPU; batch 32.""",

@@ -488,8 +488,8 @@ def test_the_rate_is_at_least_the_information_about_the_clip(shift: float) -> No
     noise = 0.2
     z = torch.linspace(-3, 4, 20001, dtype=torch.float64)
     densities = [torch.exp(-((z - 0.5 - p) ** 2) / (2 * noise**2)) / (noise * (2 * torch.pi) ** 0.5) for p in (-shift, shift)]
-    mixture = sum(densities) / 2
-    known = sum(torch.trapezoid(torch.xlogy(d, d / mixture.clamp(min=1e-300)), z) / 2 for d in densities)
+    mixture = torch.stack(densities).mean(0).clamp(min=1e-300)
+    known = torch.stack([torch.trapezoid(torch.xlogy(one, one / mixture), z) for one in densities]).mean()
     clips = torch.tensor([0.5 - shift, 0.5 + shift]).view(2, 1, 1, 1, 1).expand(2, 3, 1, 1, 1)
     assert float(known) <= rate(clips, Release(noise=noise)).item() + 1e-6
 
