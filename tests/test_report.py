@@ -21,7 +21,7 @@ from privadv.code_version import code_version
 from privadv.data.manifest import ClipSet, Geometry, Shard, Task
 from privadv.errors import PrivadvError
 from privadv.evaluation import figures, wording
-from privadv.evaluation.page import render
+from privadv.evaluation.page import _attackers, render
 from privadv.evaluation.published import published
 from privadv.evaluation.results import ReaderResult, RowResult
 from privadv.evaluation.summary import CONTROLS, Evidence, Summary, summarise
@@ -329,6 +329,15 @@ def test_numbers_of_the_rows() -> None:
     assert own.unseen_leakage == own.leakage.value > own.mean_leakage
     assert found.row("gray").unseen_leakage is None
     assert found.game == 0.87
+
+
+def test_who_went_on_is_told_beside_the_updates() -> None:
+    evidence = Made(Memory()).evidence()
+    first, *others = next(one for one in evidence.results if one.row == "filter").attackers
+    longer = first.model_copy(update={"finals": True, "steps": 3500})
+    told = _attackers(summarise([changed(evidence, "filter", attackers=(longer, *others))]).row("filter"), True)
+    assert told.count("3,500 (finals)") == 1 and "went on learning" in told
+    assert "finals" not in _attackers(summary().row("filter"), True).lower()
 
 
 def test_filter_beside_the_front_of_the_baselines() -> None:

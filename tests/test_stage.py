@@ -140,3 +140,10 @@ def test_other_code_than_the_pipeline_s_is_refused(
         play(tmp_path / "out", {"one": '{"text": "word"}'})
     assert left.value.code == 2 and not (tmp_path / "out").exists()
     assert "made from other code than is here: build the images" in capfd.readouterr().err
+
+
+def test_stages_on_cpu_nodes_start_without_what_they_have_no_use_for() -> None:
+    stages = "import privadv.stages.render, privadv.stages.report, privadv.stages.list_readers"
+    loaded = "import sys; print([one for one in ('torchvision', 'mlflow', 'torch._dynamo', 'kfp') if one in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", f"{stages}; {loaded}"], check=True, capture_output=True, text=True)
+    assert told.stdout.strip() == "[]"

@@ -32,6 +32,8 @@ GROUPS = """<p class="soft">Target read: the share of the group's clips whose ta
 one attacker, the one that reads most in this group: the share whose budget class it reads; of a budget class the F1 with which it
 tells that class from all others, since an attacker that gives everybody one name knows nobody. It is a maximum over
 attackers within few clips, so it lies high by chance: compare groups, not the number with A_B_max.</p>"""
+FINALS = """<p class="soft">Finals: the best of the first round by validation, and the target, went on learning. An
+attacker is then the better of its two selves by validation.</p>"""
 PICTURES = f"""<p class="soft">Of the test clips. PSNR: to raw video. Flicker: mean absolute change from frame to frame where raw
 video stands still. kbit/s: what a codec stored, taken as {FPS} frames a second of this size, without a container; every
 clip begins with a key frame.</p>"""
@@ -204,13 +206,14 @@ def _attackers(row: Row, open_: bool) -> str:
         ".train",
         ".train loss",
         ".converged",
-        ".steps",
+        ".updates",
         ".seconds",
     ]
-    body = [("", _attacker(each)) for each in by_attacker(row)]
-    return _details(
-        f"on {row.name}: {len(body)} attackers", f'<div class="scroll">{table_html(head, body)}</div>', open_
-    )
+    every = list(by_attacker(row))
+    body = [("", _attacker(each)) for each in every]
+    table = f'<div class="scroll">{table_html(head, body)}</div>'
+    went_on = any(reader.finals for each in every for reader in each)
+    return _details(f"on {row.name}: {len(body)} attackers", table + (FINALS if went_on else ""), open_)
 
 
 def _attacker(each: Sequence[ReaderResult]) -> list[str]:
@@ -226,7 +229,7 @@ def _attacker(each: Sequence[ReaderResult]) -> list[str]:
         _stranger(first),
         *means,
         converged,
-        str(max(reader.steps for reader in each)),
+        f"{max(reader.steps for reader in each):,}" + (" (finals)" if any(reader.finals for reader in each) else ""),
         f"{fmean(reader.seconds for reader in each):.0f}",
     ]
 

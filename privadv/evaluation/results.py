@@ -39,7 +39,8 @@ class ReaderResult(Section):
     ``seen``: a budget model of its architecture family took part in training. ``converged``: it fits its own training
     clips; an attacker that does not is no evidence of privacy. ``predictions``: classes on the test clips, in order.
     For a multi-label task ``scores`` are logits (N, classes) instead, ``accuracy`` is the share of right yes and no,
-    ``validation`` cMAP and ``train_accuracy`` balanced. ``metrics``: what else it was measured by.
+    ``validation`` cMAP and ``train_accuracy`` balanced. ``metrics``: what else it was measured by. ``finals``: it went on
+    after the suite's first round; ``steps`` and ``seconds`` are of both.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ReaderResult(Section):
     train_accuracy: float
     converged: bool
     steps: int
+    finals: bool = False
     seconds: float
     predictions: tuple[int, ...]
     metrics: dict[str, float] = {}

@@ -259,12 +259,12 @@ def went_on(before: ReaderOutcome, after: ReaderResult, curves: Curves) -> Reade
     """A reader after both rounds: the better of its two selves by validation, with the updates and seconds of both."""
     first, steps = before.result, before.result.steps
     better = after if after.validation >= first.validation else first
-    spent = {"start": first.start, "steps": steps + after.steps, "seconds": first.seconds + after.seconds}
+    both = {"steps": steps + after.steps, "seconds": first.seconds + after.seconds}
     joined = {
         name: [*curve, *((steps + step, value) for step, value in curves.get(name, []))]
         for name, curve in before.curves.items()
     }
-    return before.model_copy(update={"result": better.model_copy(update=spent), "curves": joined})
+    return before.model_copy(update={"result": better.model_copy(update={"start": first.start, "finals": True, **both}), "curves": joined})
 
 
 def result(job: AnyJob, fitted: Fitted, array: ClipArray, suite: Suite) -> ReaderResult:

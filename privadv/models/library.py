@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Literal
 
 from torch import Tensor, nn
-from torchvision.models import get_model
 
 from privadv.models.frame import FrameNetwork, PerFrame
 
@@ -68,6 +67,9 @@ class Torchvision(FrameNetwork):
         return Normalised(self._plain(classes), HALF if self.name == "googlenet" else IMAGENET)
 
     def _plain(self, classes: int) -> nn.Module:
+        # Two seconds of a stage's start, for those who build such a network.
+        from torchvision.models import get_model
+
         extra = {"aux_logits": False, "init_weights": False} if self.name == "googlenet" else {}
         return get_model(self.name, weights=None, num_classes=classes, **extra)
 
