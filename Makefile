@@ -10,7 +10,7 @@ WORKSPACE := $(CURDIR)/.privadv
 
 include k8s/targets.mk
 
-.PHONY: help run smoke test test-full test-store test-ui lint bench mlflow compile submit-pipeline lock clean clean-runs
+.PHONY: help run smoke test test-full test-tensorflow test-store test-ui lint bench mlflow compile submit-pipeline lock clean clean-runs
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do \
@@ -30,6 +30,12 @@ test-full: $(READY)  ## The tests and the long checks
 
 test-ui: $(READY)  ## MLflow's pages after two small runs, in a real browser (chromium on PATH)
 	@$(BIN)/python -m pytest -m ui $(ARGS)
+
+test-tensorflow: $(READY)  ## Old checkpoints and layers beside TensorFlow itself, in an environment of its own
+	@test -e build/tensorflow/.ready || { $(PYTHON) -m venv build/tensorflow && \
+		build/tensorflow/bin/python -m pip install -q tensorflow-cpu && touch build/tensorflow/.ready; }
+	@PRIVADV_TENSORFLOW_PYTHON="$(CURDIR)/build/tensorflow/bin/python" TF_CPP_MIN_LOG_LEVEL=3 \
+		$(BIN)/python -m pytest -m full -rA -k tensorflow_itself tests/test_tf_checkpoint.py $(ARGS)
 
 test-store: $(READY)  ## What an S3 server must survive; ENDPOINT=http://host:port and AWS_* in the environment
 	@PRIVADV_TEST_S3_ENDPOINT=$(ENDPOINT) $(BIN)/python -m pytest -m "" -rP tests/test_store.py tests/test_store_faults.py \
