@@ -226,7 +226,7 @@ def fit(job: FitJob, tick: Tick = lambda steps: None, checkpoints: Checkpoints |
     reader = joint(read_with(job.spec, job.classes, job.weights, job.name).to(device()))
     train, validation = ClipArray.open(job.train), ClipArray.open(job.validation)
     course = _Course(job, train)
-    optimizer = shared(torch.optim.AdamW(reader.parameters(), job.config.lr, weight_decay=job.config.weight_decay))
+    optimizer = shared(torch.optim.AdamW(reader.parameters(), job.config.lr, weight_decay=job.config.weight_decay, fused=True))
     schedule = _schedule(optimizer, job.config)
     best, best_state, since, curves = -1.0, reader.state_dict(), 0, {"train_loss": [], "val_accuracy": []}
     losses: list[float] = []

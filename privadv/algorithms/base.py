@@ -111,7 +111,7 @@ def recovery(players: Players, lr: float, decay: float) -> torch.optim.Adam:
     weights = [parameter for parameter in every if parameter.ndim > 1]
     rest = [parameter for parameter in every if parameter.ndim <= 1]
     groups = [{"params": [*players.degradation.parameters(), *rest]}, {"params": weights, "weight_decay": decay}]
-    return torch.optim.Adam(groups, lr)
+    return torch.optim.Adam(groups, lr, fused=True)
 
 
 @contextmanager

@@ -58,9 +58,9 @@ class Entropy(Algorithm):
     def __init__(self, config: EntropyConfig, players: Players) -> None:
         super().__init__(players)
         self.config, self.round = config, 0
-        self.degradation = torch.optim.Adam(players.degradation.parameters(), config.lr_degradation)
+        self.degradation = torch.optim.Adam(players.degradation.parameters(), config.lr_degradation, fused=True)
         self.recovery = recovery(players, config.lr_target, config.decay_target)
-        self.budget = [torch.optim.Adam(model.parameters(), config.lr_budget) for model in players.budget]
+        self.budget = [torch.optim.Adam(model.parameters(), config.lr_budget, fused=True) for model in players.budget]
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         budget = {f"budget_{k}": optimizer for k, optimizer in enumerate(self.budget)}

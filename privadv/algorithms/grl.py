@@ -58,9 +58,9 @@ class GRL(Algorithm):
     def __init__(self, config: GRLConfig, players: Players) -> None:
         super().__init__(players)
         self.config, self.played = config, 0
-        self.degradation = torch.optim.Adam(players.degradation.parameters(), config.lr_degradation)
-        self.target = torch.optim.Adam(players.target.parameters(), config.lr_target)
-        self.budget = [torch.optim.Adam(model.parameters(), config.lr_budget) for model in players.budget]
+        self.degradation = torch.optim.Adam(players.degradation.parameters(), config.lr_degradation, fused=True)
+        self.target = torch.optim.Adam(players.target.parameters(), config.lr_target, fused=True)
+        self.budget = [torch.optim.Adam(model.parameters(), config.lr_budget, fused=True) for model in players.budget]
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         budget = {f"budget_{k}": optimizer for k, optimizer in enumerate(self.budget)}

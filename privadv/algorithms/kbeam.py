@@ -53,8 +53,8 @@ class KBeam(Algorithm):
     def __init__(self, config: KBeamConfig, players: Players) -> None:
         super().__init__(players)
         self.config, self.strongest = config, 0
-        self.ascent = torch.optim.Adam(players.degradation.parameters(), config.lr_max)
-        self.descent = [torch.optim.Adam(model.parameters(), config.lr_min) for model in players.budget]
+        self.ascent = torch.optim.Adam(players.degradation.parameters(), config.lr_max, fused=True)
+        self.descent = [torch.optim.Adam(model.parameters(), config.lr_min, fused=True) for model in players.budget]
         self.recovery = recovery(players, config.lr_target, config.decay_target)
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:

@@ -52,7 +52,7 @@ class Uniform(Algorithm):
         self.config, self.strongest = config, 0
 
         def adam(module: torch.nn.Module, rate: float) -> torch.optim.Adam:
-            return torch.optim.Adam(module.parameters(), rate, betas=config.betas)
+            return torch.optim.Adam(module.parameters(), rate, betas=config.betas, fused=True)
 
         self.degradation = adam(players.degradation, config.lr_degradation)
         self.target = adam(players.target, config.lr_target)

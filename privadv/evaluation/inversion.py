@@ -110,7 +110,7 @@ class Reconstruction(InversionJob):
         config, train, validation = self.config, self.stored("train"), self.stored("val")
         painter = UNet(train.frames.shape[1]).to(device()).to(memory_format=torch.channels_last)
         feed = Feed(train, self.original("train"), batch=config.batch, seed=self.seed)
-        optimizer = torch.optim.AdamW(painter.parameters(), config.lr, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(painter.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, config.steps, pct_start=0.15)
         best, best_state, curve = float("-inf"), painter.state_dict(), []
         parts = {"painter": painter, "optimizer": optimizer, "schedule": schedule, "feed": feed}

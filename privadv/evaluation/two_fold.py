@@ -259,12 +259,17 @@ def went_on(before: ReaderOutcome, after: ReaderResult, curves: Curves) -> Reade
     """A reader after both rounds: the better of its two selves by validation, with the updates and seconds of both."""
     first, steps = before.result, before.result.steps
     better = after if after.validation >= first.validation else first
-    both = {"steps": steps + after.steps, "seconds": first.seconds + after.seconds}
+    update = {
+        "start": first.start,
+        "finals": True,
+        "steps": steps + after.steps,
+        "seconds": first.seconds + after.seconds,
+    }
     joined = {
         name: [*curve, *((steps + step, value) for step, value in curves.get(name, []))]
         for name, curve in before.curves.items()
     }
-    return before.model_copy(update={"result": better.model_copy(update={"start": first.start, "finals": True, **both}), "curves": joined})
+    return before.model_copy(update={"result": better.model_copy(update=update), "curves": joined})
 
 
 def result(job: AnyJob, fitted: Fitted, array: ClipArray, suite: Suite) -> ReaderResult:

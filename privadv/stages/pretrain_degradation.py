@@ -73,7 +73,7 @@ def _train(
     config: Config, filter_: Degradation, feeds: list[Feed], context: StageContext
 ) -> list[tuple[int, float]]:
     """The reconstruction steps; gives the curve of training PSNR."""
-    optimizer = shared(torch.optim.Adam(filter_.parameters(), config.lr))
+    optimizer = shared(torch.optim.Adam(filter_.parameters(), config.lr, fused=True))
     streams = {f"feed {number}": feed for number, feed in enumerate(feeds)}
     parts = {"filter": filter_, "optimizer": optimizer, **streams}
     saving = Resumable("pretrain_degradation", parts, context.checkpoints, config.steps, config.checkpoint_steps)
