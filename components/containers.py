@@ -91,13 +91,23 @@ class _Stage:
     def lines(self) -> Iterator[str]:
         decoder, rest = codecs.getincrementaldecoder("utf-8")("replace"), ""
         try:
-            for part in self._container.logs(stream=True, follow=True):
+            for part in self._log():
                 *lines, rest = (rest + decoder.decode(part)).split("\n")
                 yield from (line + "\n" for line in lines)
         except LOST as error:
             rest += f"(the engine gives no more of its log: {_short(error)})"
         if rest:
             yield rest + "\n"
+
+    def _log(self) -> Iterator[bytes]:
+        """All that the container says, as it says it."""
+        seen = 0
+        for part in self._container.logs(stream=True, follow=True):
+            seen += len(part)
+            yield part
+        # podman may end the stream before the last line, which is the one that says what went wrong.
+        self._container.wait()
+        yield self._container.logs()[seen:]
 
     def signal(self, number: int) -> None:
         # Signal handlers come here, while this thread may hold a lock of the client's.

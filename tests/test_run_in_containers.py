@@ -27,13 +27,13 @@ COMMAND = ["sh", "-ec", "_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main", "p
 
 
 class Container:
-    """One that has said something and ended."""
+    """One that has said something and ended; its stream ends after ``streamed`` of what it said."""
 
-    def __init__(self, log: list[bytes], code: int) -> None:
-        self._log, self._code, self.removed = log, code, False
+    def __init__(self, log: list[bytes], code: int, streamed: int | None = None) -> None:
+        self._log, self._code, self._streamed, self.removed = log, code, streamed, False
 
-    def logs(self, **_: Any) -> Iterator[bytes]:
-        return iter(self._log)
+    def logs(self, stream: bool = False, **_: Any) -> Iterator[bytes] | bytes:
+        return iter(self._log[: self._streamed]) if stream else b"".join(self._log)
 
     def wait(self) -> dict[str, int]:
         return {"StatusCode": self._code}
@@ -45,8 +45,8 @@ class Container:
 class Engine:
     """A client whose containers have all ended."""
 
-    def __init__(self, log: list[bytes], code: int) -> None:
-        self.containers, self.made, self.calls = self, Container(log, code), []
+    def __init__(self, log: list[bytes], code: int, streamed: int | None = None) -> None:
+        self.containers, self.made, self.calls = self, Container(log, code, streamed), []
 
     def run(self, image: str, command: list[str], **options: Any) -> Container:
         self.calls.append((image, command, options))
@@ -82,6 +82,12 @@ def test_a_stage_s_exit_code_is_its_container_s(code: int, told: int) -> None:
 def test_its_log_is_whole_lines_however_it_comes() -> None:
     log = [b"one\ntw", b"o\nz\xc3", b"\xbcrich\n\xff", b"end"]
     assert play(Engine(log, 0))[1] == ["one\n", "two\n", "zürich\n", "\N{REPLACEMENT CHARACTER}end\n"]
+
+
+@pytest.mark.parametrize("streamed", [0, 1, 2, 3])
+def test_what_the_stream_left_out_is_said_at_the_end(streamed: int) -> None:
+    log = [b"started\n", b"privadv: ", b"no such key\n"]
+    assert play(Engine(log, 2, streamed)) == (2, ["started\n", "privadv: no such key\n"])
 
 
 def test_an_engine_that_fails_is_named() -> None:

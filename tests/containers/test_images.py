@@ -30,10 +30,14 @@ IMPORTS = {
 
 def said(engine: docker.DockerClient, image: str, script: str, user: str | None = None) -> str:
     """What a shell in the image prints, as a stage runs there; its exit code is 0."""
-    printed = engine.containers.run(
-        image, [script], entrypoint=["sh", "-ec"], remove=True, read_only=True, network_mode="host", user=user,
+    container = engine.containers.run(
+        image, [script], entrypoint=["sh", "-ec"], detach=True, read_only=True, network_mode="host", user=user,
         cap_drop=["ALL"], security_opt=["no-new-privileges"], tmpfs={"/tmp": "mode=1777"})
-    return printed.decode()
+    try:
+        assert container.wait()["StatusCode"] == 0
+        return container.logs().decode()  # whole only now: a stream may end before the last line
+    finally:
+        container.remove(force=True)
 
 
 def layers(podman: Podman, image: str) -> list[str]:
