@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks.__main__ import SECTIONS
+from benchmarks.growth import Point, Size, _config, _rows
 from benchmarks.measure import Row
+from benchmarks.processes import Spent, apart
 from benchmarks.report import Measured, markdown
 from benchmarks.training import STEPS, Fixed, Sizes, ours, plain_steps, port, steps, take
 
@@ -53,3 +56,23 @@ def test_a_section_that_was_not_measured_again_keeps_its_figures() -> None:
     assert "| 2.5 |" in parts["Training"] and "| 7.25 |" in parts["Footprint"]
     assert renewed.count("| a step |") == 2 and "*not measured*" in parts["Extraction"]
     assert markdown([measured("training", 2.5)], renewed) == renewed
+
+
+def test_growth_says_with_what_power_time_grows() -> None:
+    line = [[Point("attack", Size(attackers=n), Spent(None, cpu, 1.0, 500.0))] for n, cpu in ((4, 3.0), (8, 5.0), (16, 12.0))]
+    time_, memory = _rows("attackers", line)
+    assert (time_.ours, time_.theirs, time_.other) == (3.0, 12.0, "time grows with the power 1.00")
+    assert "4 to 16 attackers" in time_.what and (memory.ours, memory.theirs) == (500.0, 500.0)
+
+
+@pytest.mark.parametrize("size", [Size(), Size(takes=4), Size(models=4), Size(attackers=16)])
+def test_a_larger_run_is_the_smoke_run_with_more_of_one_thing(size: Size) -> None:
+    config = _config(size)
+    assert config.extract_frames.synthetic.train_takes == size.takes
+    assert (len(config.pretrain_budget.readers), len(config.attack.attackers)) == (size.models, size.attackers)
+
+
+def test_work_in_a_process_of_its_own_is_weighed_there() -> None:
+    small, large = (apart(np.ones, size) for size in (1, 40 << 20))  # 335 MB, all of it touched
+    assert large.memory - small.memory > 300 and small.memory < 200, (small.memory, large.memory)
+    assert large.cpu < 30 and large.wall > 0
