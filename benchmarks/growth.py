@@ -23,6 +23,8 @@ from privadv.store import Store
 CONFIG, FIGURE = Path("configs/smoke.yaml"), Path("docs/images/growth.png")
 AXES = {"takes": "clips", "models": "budget models K", "attackers": "attackers N"}
 TIMES = (1, 2, 4)
+CONCERNED = {"models": ("pretrain_budget", "train_adversarial"), "attackers": ("attack",)}
+"""The stages whose work an axis is; clips are everybody's."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,10 @@ def rows(repetitions: int) -> list[Row]:
 
 
 def _rows(axis: str, line: list[list[Point]]) -> Iterator[Row]:
-    """The least and the largest size of each stage, and how time grows with size: the exponent between them."""
+    """The least and the largest size of each stage that works on them, and how time grows: the exponent between the two."""
     for least, *_, most in zip(*line, strict=True):
+        if axis != "takes" and least.stage not in CONCERNED[axis]:
+            continue
         grown = most.size.of(axis) / least.size.of(axis)
         exponent = math.log(most.spent.cpu / least.spent.cpu) / math.log(grown)
         what = f"{least.stage}, {least.size.of(axis)} to {most.size.of(axis)} {AXES[axis]}"
@@ -139,6 +143,6 @@ def _draw(lines: dict[str, list[list[Point]]]) -> None:
             axes[place, column].set(ylim=(0, None), ylabel=unit if column == 0 else "")
             axes[place, column].grid(alpha=0.3)
         axes[1, column].set(xlabel=AXES[axis], xlim=(0, None))
-    axes[0, 0].legend(fontsize=7)
+    axes[1, 0].legend(fontsize=7, loc="lower left", ncols=2)
     FIGURE.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(FIGURE, dpi=110)
