@@ -356,6 +356,21 @@ def test_filter_beside_the_front_of_the_baselines() -> None:
     ) and " below " in wording.comparison(better)
 
 
+def test_a_comparison_with_baselines_that_had_one_round_says_so() -> None:
+    def longer(evidence: Evidence, *rows: str) -> Evidence:
+        for row in rows:
+            result = next(one for one in evidence.results if one.row == row)
+            evidence = changed(evidence, row, target=result.target.model_copy(update={"finals": True}))
+        return evidence
+
+    evidence = Made(Memory()).evidence()
+    assert "equal terms" not in wording.comparison(summarise([evidence]))
+    told = wording.comparison(summarise([longer(evidence, "filter", "gray")]))
+    assert "not on equal terms" in told and "framediff3 had one round" in told and "of gray" not in told
+    every = [row.name for row in summary().baselines]
+    assert "equal terms" not in wording.comparison(summarise([longer(evidence, "filter", *every)]))
+
+
 def test_controls_raw_and_filter_are_no_baselines() -> None:
     assert {row.name for row in summary().baselines} == set(ROWS) - {"raw", "filter", *CONTROLS}
 

@@ -102,6 +102,11 @@ class Row:
         return self.converged < ENOUGH
 
     @property
+    def went_on(self) -> bool:
+        """Its target and its best attackers had a second round."""
+        return all(one.target.finals for one in self.results)
+
+    @property
     def control(self) -> bool:
         """A planted filter: it must be read, and is compared with nothing."""
         return is_control(self.name)

@@ -95,7 +95,18 @@ def comparison(summary: Summary) -> str:
     sure = "excludes" if gain.low > 0 or gain.high < 0 else "includes"
     return (
         f"{beaten}. At its leakage the filter lies {abs(gain.value):.2f} A_T {side} the front of the baselines "
-        f"(95% interval {gain.low:+.2f} to {gain.high:+.2f}, which {sure} 0)."
+        f"(95% interval {gain.low:+.2f} to {gain.high:+.2f}, which {sure} 0).{_unequal(summary)}"
+    )
+
+
+def _unequal(summary: Summary) -> str:
+    """That baselines were read by who had fewer updates; nothing where all had as many."""
+    names = [row.name for row in summary.baselines if not row.went_on]
+    if not summary.row("filter").went_on or not names:
+        return ""
+    return (
+        f" That is not on equal terms: the target and attackers of {', '.join(names)} had one round, those of the filter went "
+        "on. A run with attack.strongest: 0, as configs/full.yaml, sends all of them on everywhere."
     )
 
 
