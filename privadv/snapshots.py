@@ -68,7 +68,11 @@ class Resumable:
         say(f"{self._name}: going on after step {saved[0]}")
         return saved[0], thaw(saved[1]["state"], self._parts, self._name)
 
+    def due(self, step: int) -> bool:
+        """Whether it is time to save after ``step``, alike on every rank; never after the last, whose result comes at once."""
+        return step % self._every == 0 and step < self._steps
+
     def save(self, step: int, **facts: Any) -> None:
-        """Save the parts and ``facts`` after ``step``, where it is time to; not after the last, whose result comes at once."""
-        if self._checkpoints and step % self._every == 0 and step < self._steps:
+        """Save the parts and ``facts`` after ``step``, where it is time to."""
+        if self._checkpoints and self.due(step):
             self._checkpoints.save(step, {"state": freeze(self._parts, **facts)})

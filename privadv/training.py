@@ -229,14 +229,14 @@ def fit(job: FitJob, tick: Tick = lambda steps: None, checkpoints: Checkpoints |
     optimizer = shared(torch.optim.AdamW(reader.parameters(), job.config.lr, weight_decay=job.config.weight_decay, fused=True))
     schedule = _schedule(optimizer, job.config)
     best, best_state, since, curves = -1.0, reader.state_dict(), 0, {"train_loss": [], "val_accuracy": []}
-    losses: list[float] = []
+    losses = _Losses([])
     course.adapt(reader, 1)  # what is resumed has the shapes of the clips' statistics
     parts = {"reader": reader, "optimizer": optimizer, "schedule": schedule, "feed": course.feed}
     saving = Resumable(job.name, parts, checkpoints, job.config.steps, job.config.checkpoint_steps)
     step, saved = saving.resume()
     if saved:
-        best, best_state, since, curves, losses, seconds = saved["memory"]
-        start -= seconds
+        best, best_state, since, curves, known, seconds = saved["memory"]
+        losses, start = _Losses(known), start - seconds
         tick(step)
     reader.train()
     for step in range(step + 1, job.config.steps + 1):  # noqa: B020  from the step that was saved on
@@ -248,19 +248,20 @@ def fit(job: FitJob, tick: Tick = lambda steps: None, checkpoints: Checkpoints |
         loss.backward()
         optimizer.step()
         schedule.step()
-        losses.append(group.mean(loss.item()))
+        losses.append(loss)
         tick(1)
         if eased and (step % job.config.every == 0 or step == job.config.steps):
             reached = score(predict(reader, validation), validation.labels(job.player))
             curves["val_accuracy"].append((step, reached))
-            curves["train_loss"].append((step, _recent(losses, job.config.every)))
+            curves["train_loss"].append((step, losses.recent(job.config.every)))
             since = 0 if reached > best else since + 1
             if reached >= best:
                 best, best_state = reached, copy.deepcopy(reader.state_dict())
-            if job.config.patience and since >= job.config.patience and _recent(losses, 50) < FITTED:
+            if job.config.patience and since >= job.config.patience and losses.recent(50) < FITTED:
                 tick(job.config.steps - step)
                 break
-        saving.save(step, memory=(best, best_state, since, curves, losses, time.monotonic() - start))
+        if saving.due(step):
+            saving.save(step, memory=(best, best_state, since, curves, losses.read(), time.monotonic() - start))
     reader.load_state_dict(best_state)
     sample = train.sample(TRAIN_SAMPLE)
     train_accuracy = fitted(predict(reader, train, sample), train.labels(job.player)[sample])
@@ -271,11 +272,32 @@ def fit(job: FitJob, tick: Tick = lambda steps: None, checkpoints: Checkpoints |
         step,
         time.monotonic() - start,
         best,
-        _recent(losses, 50),
+        losses.recent(50),
         train_accuracy,
         logits,
         curves,
     )
+
+
+class _Losses:
+    """The loss of every step, read back from the device only where it is asked for: no step waits for it."""
+
+    def __init__(self, known: list[float]) -> None:
+        self._known, self._coming = known, list[Tensor]()
+
+    def append(self, loss: Tensor) -> None:
+        self._coming.append(loss.detach())
+
+    def read(self) -> list[float]:
+        """All of them, each its mean over the ranks, who ask at the same steps."""
+        self._known += group.means(self._coming)
+        self._coming = []
+        return self._known
+
+    def recent(self, count: int) -> float:
+        """The mean of the last ``count``."""
+        last = self.read()[-count:]
+        return math.fsum(last) / len(last)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, config: FitConfig) -> torch.optim.lr_scheduler.LRScheduler:
@@ -337,11 +359,6 @@ def predict(model: nn.Module, array: ClipArray, index: np.ndarray | None = None)
         own = chosen[share.rows][: share.own]
     was_training = model.training
     model.to(where).eval()
-    batches = [model(array.clips(own[i : i + BATCH], where)).cpu() for i in range(0, len(own), BATCH)]
+    batches = [model(array.clips(own[i : i + BATCH], where)) for i in range(0, len(own), BATCH)]
     model.train(was_training)
-    return group.gathered(batches)
-
-
-def _recent(losses: list[float], count: int) -> float:
-    recent = losses[-count:]
-    return math.fsum(recent) / len(recent)
+    return group.gathered([batch.cpu() for batch in batches])

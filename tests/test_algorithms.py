@@ -30,6 +30,7 @@ from privadv.models.tensorflow.c3d import TfC3D
 from privadv.models.tensorflow.inception import TfInception
 from privadv.models.tensorflow.mobilenet import TfMobileNet
 from privadv.models.tensorflow.resnet import TfResNet
+from tests.scalars import ScalarsRead
 
 CONFIGS = [
     UniformConfig(rounds=2, fool_steps=2, min_steps=2, pool_batches=2),
@@ -110,11 +111,12 @@ def moved(before: nn.Module, after: nn.Module) -> bool:
     )
 
 
-@pytest.mark.parametrize(
-    "config",
-    CONFIGS,
-    ids=lambda config: f"{config.kind}-{getattr(config, 'fool', getattr(config, 'form', ''))}",
+every_algorithm = pytest.mark.parametrize(
+    "config", CONFIGS, ids=lambda config: f"{config.kind}-{getattr(config, 'fool', getattr(config, 'form', ''))}"
 )
+
+
+@every_algorithm
 def test_update_keeps_the_contract(config: AlgorithmConfig) -> None:
     cast = players()
     before = copy.deepcopy(cast)
@@ -125,6 +127,14 @@ def test_update_keeps_the_contract(config: AlgorithmConfig) -> None:
     assert moved(before.degradation, cast.degradation) and moved(before.target, cast.target)
     assert all(moved(a, b) for a, b in zip(before.budget, cast.budget, strict=True))
     assert all(parameter.requires_grad for model in cast.budget for parameter in model.parameters())
+
+
+@every_algorithm
+def test_no_step_waits_for_one_scalar(config: AlgorithmConfig) -> None:
+    algorithm = config.build(players())
+    with ScalarsRead() as read:
+        algorithm.update(Toy())
+    assert read.count == 0, "reported and decided values are read back together, by privadv.parallel.group"
 
 
 @pytest.mark.parametrize(

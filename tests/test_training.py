@@ -19,6 +19,7 @@ from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet
 from privadv.models.reader import ReaderSpec
 from privadv.store import Store
 from privadv.training import FitConfig, FitJob, fit, fit_all
+from tests.scalars import ScalarsRead
 
 GEOMETRY = Geometry(frames=2, height=16, width=16)
 
@@ -67,6 +68,15 @@ def test_a_fit_learns_its_own_player_s_labels_and_says_how_well(tmp_path: Path) 
 def test_a_fit_is_a_function_of_its_job(tmp_path: Path) -> None:
     one, other = fit(job(tmp_path)), fit(job(tmp_path))
     assert one.weights == other.weights and fit(job(tmp_path, seed=1)).weights != one.weights
+
+
+def test_no_step_of_a_fit_waits_for_its_loss(tmp_path: Path) -> None:
+    counts = []
+    for steps in (20, 60):
+        with ScalarsRead() as read:
+            fit(job(tmp_path, config=FitConfig(steps=steps, every=steps)))
+        counts.append(read.count)
+    assert counts[0] == counts[1]
 
 
 def test_jobs_in_worker_processes_give_what_they_give_alone(store: Store, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from privadv.config import Section
 from privadv.models.degradation import Degradation
-from privadv.models.losses import accuracy
+from privadv.models.losses import hits
 from privadv.parallel.group import sharing, total
 
 Batch = tuple[Tensor, Tensor]
@@ -94,12 +94,12 @@ def validation_accuracy(players: Players, feeds: Feeds) -> float:
     """The target's accuracy on the filter's output, over the validation stream; each rank reads its part of every batch."""
     was_training = players.target.training
     players.target.eval()
-    right, seen = 0.0, 0
+    right, seen = torch.zeros((), dtype=torch.double), 0
     for clips, labels in feeds.validation():
         with sharing(len(labels)) as share:
             logits = players.target(players.degradation(clips[share.rows]))
         if share.own:
-            right += accuracy(logits[: share.own], labels[share.rows][: share.own]) * share.own
+            right = right + hits(logits[: share.own], labels[share.rows][: share.own]).double() * share.own
         seen += len(labels)
     players.target.train(was_training)
     return total(right) / seen

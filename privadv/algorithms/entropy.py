@@ -23,7 +23,7 @@ from privadv.algorithms.base import (
     step,
     validation_accuracy,
 )
-from privadv.models.losses import accuracy, classification_loss, uniform_loss
+from privadv.models.losses import classification_loss, hits, uniform_loss
 from privadv.parallel.group import means
 
 
@@ -92,7 +92,7 @@ class Entropy(Algorithm):
             fooled = self._fooled(private)
             near = (filtered - clips).abs().mean() * self.config.reconstruction * 0.9 ** (self.round / 10)
             step(target_loss + self.config.gamma * fooled + near, self.degradation)
-        loss, fool = means([target_loss.item(), fooled.item()])
+        loss, fool = means([target_loss, fooled])
         return {"target_loss": loss, "degradation_fool": fool}
 
     def _fooled(self, filtered: Tensor) -> Tensor:
@@ -113,20 +113,20 @@ class Entropy(Algorithm):
         return {"target_steps": float(steps), "val_target_accuracy": score}
 
     def _learn(self, feeds: Feeds) -> dict[str, float]:
-        rights, losses, steps = [0.0], [torch.tensor(0.0)], 0
+        rights, losses, steps = [0.0], [torch.zeros(())], 0
         while steps < self.config.budget_steps:
             clips, labels = feeds.budget()
             with torch.no_grad():
                 filtered = self.players.degradation(clips)
             every = [model(filtered) for model in self.players.budget]
             losses = [classification_loss(logits, labels) for logits in every]
-            rights = means([accuracy(logits.detach(), labels) for logits in every])
+            rights = means([hits(logits, labels) for logits in every])
             step(torch.stack(losses).mean(), *self.budget)
             steps += 1
             if min(rights) >= self.config.budget_bar:
                 break
         each = {f"budget_{k}_accuracy": right for k, right in enumerate(rights)}
-        lowest = min(means([loss.item() for loss in losses]))
+        lowest = min(means(losses))
         return {
             "budget_steps": float(steps),
             "budget_loss_min": lowest,

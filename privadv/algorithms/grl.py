@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, step
-from privadv.models.losses import accuracy, classification_loss
+from privadv.models.losses import classification_loss, hits
 from privadv.parallel.group import means
 
 
@@ -98,7 +98,7 @@ class GRL(Algorithm):
         hidden = reverse(self.players.degradation(private), self.weight)
         budget_loss, right = self._budget_loss(hidden, private_labels)
         step(target_loss + budget_loss, self.degradation, self.target, *self.budget)
-        return self._metrics(target_loss, accuracy(logits, labels), budget_loss, right)
+        return self._metrics(target_loss, hits(logits, labels), budget_loss, right)
 
     def _alternate(self, feeds: Feeds) -> dict[str, float]:
         clips, labels = feeds.budget()
@@ -116,22 +116,22 @@ class GRL(Algorithm):
             target_loss = classification_loss(logits, labels)
             budget_loss, right = self._budget_loss(self.players.degradation(private), private_labels)
             step(target_loss - self.weight * budget_loss, self.degradation)
-        return self._metrics(target_loss, accuracy(logits, labels), budget_loss, right)
+        return self._metrics(target_loss, hits(logits, labels), budget_loss, right)
 
-    def _budget_loss(self, filtered: Tensor, labels: Tensor) -> tuple[Tensor, float]:
-        """Mean loss of the ensemble, and the best accuracy in it."""
+    def _budget_loss(self, filtered: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Mean loss of the ensemble, and the accuracy of each in it."""
         every = [model(filtered) for model in self.players.budget]
         loss = torch.stack([classification_loss(logits, labels) for logits in every]).mean()
-        return loss, max(means([accuracy(logits.detach(), labels) for logits in every]))
+        return loss, [hits(logits, labels) for logits in every]
 
     def _metrics(
-        self, target_loss: Tensor, right: float, budget_loss: Tensor, read: float
+        self, target_loss: Tensor, right: Tensor, budget_loss: Tensor, read: list[Tensor]
     ) -> dict[str, float]:
-        loss, right, mean = means([target_loss.item(), right, budget_loss.item()])
+        loss, hit, mean, *rights = means([target_loss, right, budget_loss, *read])
         return {
             "target_loss": loss,
-            "target_accuracy": right,
+            "target_accuracy": hit,
             "budget_loss_mean": mean,
-            "budget_accuracy_max": read,
+            "budget_accuracy_max": max(rights),
             "degradation_weight": self.weight,
         }

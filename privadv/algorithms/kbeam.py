@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pydantic
 import torch
+from torch import Tensor
 
 from privadv.algorithms.base import (
     Algorithm,
@@ -22,7 +23,7 @@ from privadv.algorithms.base import (
     recovery,
     validation_accuracy,
 )
-from privadv.models.losses import accuracy, classification_loss
+from privadv.models.losses import classification_loss, hits
 from privadv.parallel.group import mean, means
 
 
@@ -78,11 +79,11 @@ class KBeam(Algorithm):
 
     def _max(self, feeds: Feeds) -> dict[str, float]:
         """The filter ascends the strongest budget model's loss; nothing else moves."""
-        model, last = self.players.budget[self.strongest], 0.0
+        model, losses = self.players.budget[self.strongest], []
         with frozen(self.players.budget):
             for _ in range(self.config.max_steps):
                 self.ascent.zero_grad(set_to_none=True)
-                last = 0.0
+                losses = []
                 for _ in range(self.config.accumulate):
                     clips, labels = feeds.budget()
                     loss = (
@@ -90,9 +91,9 @@ class KBeam(Algorithm):
                         / self.config.accumulate
                     )
                     (-loss).backward()
-                    last += loss.item()
+                    losses.append(loss.detach().double())
                 self.ascent.step()
-        return {"degradation_fool": mean(last)}
+        return {"degradation_fool": mean(torch.stack(losses).sum())}
 
     def _min(self, feeds: Feeds) -> dict[str, float]:
         """All budget models descend; the strongest is the one of the lowest loss in the last step."""
@@ -116,7 +117,8 @@ class KBeam(Algorithm):
     def _min_gradients(self, feeds: Feeds) -> tuple[list[float], list[float]]:
         """Accumulated gradients of every budget model; its mean loss and accuracy."""
         count = self.config.accumulate
-        losses, rights = [0.0] * len(self.descent), [0.0] * len(self.descent)
+        losses: list[float | Tensor] = [0.0] * len(self.descent)
+        rights: list[float | Tensor] = [0.0] * len(self.descent)
         for optimizer in self.descent:
             optimizer.zero_grad(set_to_none=True)
         for _ in range(count):
@@ -127,13 +129,13 @@ class KBeam(Algorithm):
                 logits = model(filtered)
                 loss = classification_loss(logits, labels)
                 (loss / count).backward()
-                losses[k] += loss.item() / count
-                rights[k] += accuracy(logits.detach(), labels) / count
+                losses[k] += loss.detach().double() / count
+                rights[k] += hits(logits, labels).double() / count
         return means(losses), means(rights)
 
     def _target(self, feeds: Feeds) -> dict[str, float]:
         """Target and filter recover the target's accuracy, until the bar is reached or validation stops improving."""
-        score, steps, loss = validation_accuracy(self.players, feeds), 0, float("nan")
+        score, steps, loss = validation_accuracy(self.players, feeds), 0, torch.tensor(torch.nan)
         best, since = score, 0
         while (
             steps < self.config.target_steps
@@ -150,17 +152,17 @@ class KBeam(Algorithm):
             **({"target_loss": mean(loss)} if steps else {}),
         }
 
-    def target_update(self, feeds: Feeds) -> float:
-        """One update of target and filter over ``accumulate`` batches; gives this rank's loss."""
+    def target_update(self, feeds: Feeds) -> Tensor:
+        """One update of target and filter over ``accumulate`` batches; gives this rank's loss, a scalar."""
         self.recovery.zero_grad(set_to_none=True)
-        loss = 0.0
+        losses = []
         for _ in range(self.config.accumulate):
             clips, labels = feeds.target()
-            part = (
+            loss = (
                 classification_loss(self.players.target(self.players.degradation(clips)), labels)
                 / self.config.accumulate
             )
-            part.backward()
-            loss += part.item()
+            loss.backward()
+            losses.append(loss.detach().double())
         self.recovery.step()
-        return loss
+        return torch.stack(losses).sum()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, step
 from privadv.models.degradation import rate, release
-from privadv.models.losses import accuracy, classification_loss, uniform_loss
+from privadv.models.losses import classification_loss, hits, uniform_loss
 from privadv.parallel.group import means
 
 
@@ -90,10 +90,9 @@ class Uniform(Algorithm):
             fooled = self._fooled(private)
             told = (told + more) / 2
             step(target_loss + self.config.gamma * fooled + self.config.rate * told, self.degradation, self.target)
-        measured = {"target_loss": target_loss.item(), "target_accuracy": accuracy(logits, labels),
-                    "degradation_fool": fooled.item()}  # fmt: skip
+        measured = {"target_loss": target_loss, "target_accuracy": hits(logits, labels), "degradation_fool": fooled}
         if self.config.rate:
-            measured["degradation_rate"] = told.item()
+            measured["degradation_rate"] = told
         return dict(zip(measured, means(list(measured.values())), strict=True))
 
     def _released(self, clips: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,8 +115,9 @@ class Uniform(Algorithm):
         pool = [feeds.budget() for _ in range(self.config.pool_batches)]
         with torch.no_grad():
             pool = [(self.players.degradation(clips), labels) for clips, labels in pool]
-        learned = zip(*(self._learn_one(k, pool) for k in range(len(self.budget))), strict=True)
-        losses, rights = (means(values) for values in learned)
+        count = len(self.budget)
+        learned = means([scalar for k in range(count) for scalar in self._learn_one(k, pool)])
+        losses, rights = learned[::2], learned[1::2]
         self.strongest = min(range(len(losses)), key=losses.__getitem__)
         return {
             "budget_loss_min": min(losses),
@@ -126,15 +126,15 @@ class Uniform(Algorithm):
             **{f"budget_{k}_accuracy": right for k, right in enumerate(rights)},
         }
 
-    def _learn_one(self, k: int, pool: list[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-        """Mean loss and accuracy of budget model ``k`` over its last pass over the pool."""
+    def _learn_one(self, k: int, pool: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Mean loss and accuracy, scalars, of budget model ``k`` over its last pass over the pool."""
         losses, rights = [], []
         for index in range(self.config.min_steps):
             clips, labels = pool[index % len(pool)]
             logits = self.players.budget[k](clips)
             loss = classification_loss(logits, labels)
             step(loss, self.budget[k])
-            losses.append(loss.item())
-            rights.append(accuracy(logits.detach(), labels))
+            losses.append(loss.detach())
+            rights.append(hits(logits, labels))
         last = min(len(pool), len(losses))
-        return sum(losses[-last:]) / last, sum(rights[-last:]) / last
+        return torch.stack(losses[-last:]).double().mean(), torch.stack(rights[-last:]).double().mean()

@@ -116,9 +116,19 @@ def rows(joint: int) -> slice:
     return share_of(own).rows
 
 
-def means(values: Sequence[float]) -> list[float]:
-    """The mean of each value over all ranks, the same on every one."""
-    return [value / count() for value in _summed(values)] if count() > 1 else list(values)
+def means(values: Sequence[float | Tensor]) -> list[float]:
+    """The mean of each value over all ranks, the same on every one.
+
+    Scalars on a device are read back together: however many they are, this process waits for its device once.
+    """
+    own = _read(values)
+    return [value / count() for value in _summed(own)] if count() > 1 else own
+
+
+def _read(values: Sequence[float | Tensor]) -> list[float]:
+    scalars = [value.detach().double() for value in values if isinstance(value, Tensor)]
+    read = iter(torch.stack(scalars).tolist() if scalars else ())
+    return [next(read) if isinstance(value, Tensor) else value for value in values]
 
 
 def mean_of(tensor: Tensor) -> Tensor:
@@ -131,14 +141,15 @@ def mean_of(tensor: Tensor) -> Tensor:
     return found
 
 
-def mean(value: float) -> float:
+def mean(value: float | Tensor) -> float:
     """One value's mean over all ranks."""
     return means([value])[0]
 
 
-def total(value: float) -> float:
+def total(value: float | Tensor) -> float:
     """A value's sum over all ranks."""
-    return _summed([value])[0] if count() > 1 else value
+    own = _read([value])
+    return _summed(own)[0] if count() > 1 else own[0]
 
 
 def gathered(own: list[Tensor]) -> Tensor:
