@@ -9,7 +9,19 @@ from dataclasses import replace
 import torch
 
 from benchmarks.measure import Row, compared, paired, rates
-from benchmarks.training import ACTIONS, PAPER, STEPS, Fixed, c3d_flops, ours, plain_steps, port, steps
+from benchmarks.training import (
+    ACTIONS,
+    PAPER,
+    STACKING,
+    STEPS,
+    Fixed,
+    c3d_flops,
+    ours,
+    plain_steps,
+    port,
+    stacking,
+    steps,
+)
 
 SIZES = replace(PAPER, batch=32)
 PRECISIONS = ("tf32", "bfloat16")
@@ -18,7 +30,7 @@ PRECISIONS = ("tf32", "bfloat16")
 def rows(repetitions: int) -> list[Row]:
     """Every GPU row; without a CUDA GPU each says that it was not measured."""
     if not torch.cuda.is_available():
-        names = [f"{what}, {precision}" for precision in PRECISIONS for what in STEPS.values()]
+        names = [f"{what}, {precision}" for precision in PRECISIONS for what in (*STEPS.values(), STACKING)]
         return [Row(what, "wall s", note="not measured") for what in (*names, "C3D forward and backward, bfloat16")]
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
@@ -41,6 +53,9 @@ def _round(precision: str, repetitions: int) -> Iterator[Row]:
     for name, what in STEPS.items():
         pairs = paired(whole(mine[name]), whole(theirs[name]), repetitions)
         yield from compared(f"{what}, {precision}", f"plain PyTorch, {precision}", pairs)[1:]
+    looped, stacked = stacking(game, feeds)
+    pairs = paired(whole(looped), whole(stacked), repetitions)
+    yield from compared(f"{STACKING}, {precision}", "stacked, by vmap", pairs)[1:]
 
 
 def _ceiling(repetitions: int) -> Row:

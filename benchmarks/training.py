@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks import plain
 from benchmarks.measure import Cost, Row, Work, compared, cost, median, paired, rates
+from benchmarks.stacked import Stacked, one_by_one
 from privadv.algorithms.base import Batch, Feeds, Players
 from privadv.algorithms.kbeam import KBeam, KBeamConfig
 from privadv.console import progress
@@ -28,6 +29,7 @@ SEED_MATMUL = 0.19
 """Wall seconds of a 2000 x 2000 float32 matrix product on the machine of SEED_SECONDS."""
 
 STEPS = {"max": "filter max step", "min": "budget min step", "target": "target step"}
+STACKING = "gradients of the budget models, one after the other"
 ACTIONS, PEOPLE = 8, 13
 
 
@@ -84,7 +86,7 @@ def rows(repetitions: int) -> list[Row]:
     feeds = Fixed(PAPER.clips())
     mine, theirs = steps(game, feeds), plain_steps(port(game, PAPER), feeds)
     found = []
-    with progress("training", len(STEPS) + 2) as bar:
+    with progress("training", len(STEPS) + 3) as bar:
         for name, what in STEPS.items():
             pairs = paired(
                 settled(mine[name], keep_freed_memory), settled(theirs[name], give_freed_memory_back), repetitions
@@ -94,6 +96,9 @@ def rows(repetitions: int) -> list[Row]:
             found += compared(what, "plain PyTorch", pairs)
             found.append(Row(what, "CPU s", mine_cpu, "the seed's code, its machine", seed, seed / mine_cpu))
             bar.advance(1)
+        keep_freed_memory()
+        found += compared(STACKING, "stacked, by vmap", paired(*stacking(game, feeds), repetitions))
+        bar.advance(1)
         found += _matmul(repetitions)
         bar.advance(1)
         found.append(_ceiling(repetitions))
@@ -156,7 +161,7 @@ def steps(game: KBeam, feeds: Feeds) -> dict[str, Callable[[], object]]:
     return {
         "max": lambda: game._max(feeds)["degradation_fool"],
         "min": lambda: game._min(feeds)["budget_loss_min"],
-        "target": lambda: game.target_update(feeds),
+        "target": lambda: game.target_update(feeds).item(),
     }
 
 
@@ -167,6 +172,16 @@ def plain_steps(game: plain.Game, feeds: Feeds) -> dict[str, Callable[[], object
         "min": lambda: min(game.min_step(*feeds.budget())),
         "target": lambda: game.target_step(*feeds.target()),
     }
+
+
+def stacking(game: KBeam, feeds: Feeds) -> tuple[Work, Work]:
+    """The gradients of all budget models on a batch: as the algorithms compute them, and of their stack."""
+    clips, labels = feeds.budget()
+    stacked = Stacked(list(game.players.budget))
+    return (
+        lambda: one_by_one(list(game.players.budget), clips, labels),
+        lambda: stacked.backward(clips, labels),
+    )
 
 
 def _matmul(repetitions: int) -> list[Row]:

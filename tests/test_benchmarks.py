@@ -11,6 +11,7 @@ from benchmarks.growth import Point, Size, _config, _rows
 from benchmarks.measure import Row
 from benchmarks.processes import Spent, apart
 from benchmarks.report import Measured, markdown
+from benchmarks.stacked import Stacked, one_by_one
 from benchmarks.training import STEPS, Fixed, Sizes, ours, plain_steps, port, steps, take
 
 SMALL = Sizes(k=2, clip=(4, 32, 32), filter_width=4, blocks=1, target_width=8, dense=16, budget_width=0.25,
@@ -42,6 +43,16 @@ def test_the_first_twenty_updates_are_those_of_the_plain_port(
         assert game.strongest == other.strongest
         seen.add(losses[0])
     assert len(seen) == 20  # the game moves
+
+
+def test_a_stack_of_models_has_the_gradients_that_they_have_alone() -> None:
+    models, clips, labels = list(ours(SMALL).players.budget.double()), SMALL.clips().double(), torch.tensor([3, 5])
+    stacked = Stacked(models)
+    stacked.backward(clips, labels)
+    one_by_one(models, clips, labels)
+    for name, weights in stacked.weights.items():
+        for k, model in enumerate(models):
+            torch.testing.assert_close(weights.grad[k], model.get_parameter(name).grad)
 
 
 def test_a_section_that_was_not_measured_again_keeps_its_figures() -> None:
