@@ -81,6 +81,8 @@ $(READY): requirements.lock pyproject.toml
 			|| { echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.11"; exit 1; }; \
 		$(PYTHON) -m venv --clear .venv; }
 	@echo "installing requirements.lock into .venv (once)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock || { \
+		echo "set-up stopped at pip's error above. It takes about 7 GB here and 4 GB in TMPDIR; free is:"; \
+		df -h . "$${TMPDIR:-/tmp}"; exit 1; }
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from privadv.config import Section
 from privadv.models.degradation import Degradation
 from privadv.models.losses import hits
-from privadv.parallel.group import sharing, total
+from privadv.parallel.group import means, sharing, total
 
 Batch = tuple[Tensor, Tensor]
 
@@ -125,6 +125,11 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def reported(measured: Mapping[str, float | Tensor]) -> dict[str, float]:
+    """A step's metrics as numbers, means over the ranks; it waits for the device, so a round asks for its last step's only."""
+    return dict(zip(measured, means(list(measured.values())), strict=True))
 
 
 def step(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:

@@ -20,6 +20,7 @@ from privadv.algorithms.base import (
     Players,
     frozen,
     recovery,
+    reported,
     step,
     validation_accuracy,
 )
@@ -80,9 +81,9 @@ class Entropy(Algorithm):
         recovered = self._recover(feeds)
         learned = self._learn(feeds)
         self.round += 1
-        return {**fooled, **recovered, **learned}
+        return {**reported(fooled), **recovered, **learned}
 
-    def _fool(self, feeds: Feeds) -> dict[str, float]:
+    def _fool(self, feeds: Feeds) -> dict[str, Tensor]:
         """The filter alone: keep the target's task, make every budget model say nothing, stay near the picture."""
         clips, labels = feeds.target()
         with frozen(self.players.target, self.players.budget):
@@ -92,8 +93,7 @@ class Entropy(Algorithm):
             fooled = self._fooled(private)
             near = (filtered - clips).abs().mean() * self.config.reconstruction * 0.9 ** (self.round / 10)
             step(target_loss + self.config.gamma * fooled + near, self.degradation)
-        loss, fool = means([target_loss, fooled])
-        return {"target_loss": loss, "degradation_fool": fool}
+        return {"target_loss": target_loss.detach(), "degradation_fool": fooled.detach()}
 
     def _fooled(self, filtered: Tensor) -> Tensor:
         multi_label, present = self.players.multi_label, self.config.sigmoid_target == "present"

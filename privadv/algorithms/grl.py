@@ -13,9 +13,8 @@ import pydantic
 import torch
 from torch import Tensor
 
-from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, step
+from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, reported, step
 from privadv.models.losses import classification_loss, hits
-from privadv.parallel.group import means
 
 
 class GRLConfig(AlgorithmConfig):
@@ -84,23 +83,26 @@ class GRL(Algorithm):
         return self.config.weight * (2 / (1 + math.exp(-10 * share)) - 1)
 
     def update(self, feeds: Feeds) -> dict[str, float]:
-        metrics: dict[str, float] = {}
+        measured: dict[str, float | Tensor] = {}
         for _ in range(self.config.steps):
-            metrics = self._joint(feeds) if self.config.form == "reversal" else self._alternate(feeds)
+            weight = self.weight
+            measured = self._joint(feeds) if self.config.form == "reversal" else self._alternate(feeds)
+            measured["degradation_weight"] = weight
             self.played += 1
-        return metrics
+        metrics = reported(measured)
+        return {**metrics, "budget_accuracy_max": max(metrics[f"budget_{k}_accuracy"] for k in range(len(self.budget)))}
 
-    def _joint(self, feeds: Feeds) -> dict[str, float]:
+    def _joint(self, feeds: Feeds) -> dict[str, float | Tensor]:
         clips, labels = feeds.target()
         logits = self.players.target(self.players.degradation(clips))
         target_loss = classification_loss(logits, labels)
         private, private_labels = feeds.budget()
         hidden = reverse(self.players.degradation(private), self.weight)
-        budget_loss, right = self._budget_loss(hidden, private_labels)
+        budget_loss, read = self._budget_loss(hidden, private_labels)
         step(target_loss + budget_loss, self.degradation, self.target, *self.budget)
-        return self._metrics(target_loss, hits(logits, labels), budget_loss, right)
+        return {"target_loss": target_loss.detach(), "target_accuracy": hits(logits, labels), **read}
 
-    def _alternate(self, feeds: Feeds) -> dict[str, float]:
+    def _alternate(self, feeds: Feeds) -> dict[str, float | Tensor]:
         clips, labels = feeds.budget()
         with torch.no_grad():
             filtered = self.players.degradation(clips)
@@ -114,24 +116,13 @@ class GRL(Algorithm):
         with frozen(self.players.target, self.players.budget):
             logits = self.players.target(self.players.degradation(clips))
             target_loss = classification_loss(logits, labels)
-            budget_loss, right = self._budget_loss(self.players.degradation(private), private_labels)
+            budget_loss, read = self._budget_loss(self.players.degradation(private), private_labels)
             step(target_loss - self.weight * budget_loss, self.degradation)
-        return self._metrics(target_loss, hits(logits, labels), budget_loss, right)
+        return {"target_loss": target_loss.detach(), "target_accuracy": hits(logits, labels), **read}
 
-    def _budget_loss(self, filtered: Tensor, labels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Mean loss of the ensemble, and the accuracy of each in it."""
+    def _budget_loss(self, filtered: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean loss of the ensemble, and what is reported: that loss, and the accuracy of each in it."""
         every = [model(filtered) for model in self.players.budget]
         loss = torch.stack([classification_loss(logits, labels) for logits in every]).mean()
-        return loss, [hits(logits, labels) for logits in every]
-
-    def _metrics(
-        self, target_loss: Tensor, right: Tensor, budget_loss: Tensor, read: list[Tensor]
-    ) -> dict[str, float]:
-        loss, hit, mean, *rights = means([target_loss, right, budget_loss, *read])
-        return {
-            "target_loss": loss,
-            "target_accuracy": hit,
-            "budget_loss_mean": mean,
-            "budget_accuracy_max": max(rights),
-            "degradation_weight": self.weight,
-        }
+        each = {f"budget_{k}_accuracy": hits(logits, labels) for k, logits in enumerate(every)}
+        return loss, {"budget_loss_mean": loss.detach(), **each}

@@ -14,7 +14,7 @@ import pydantic
 import torch
 from torch import Tensor
 
-from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, step
+from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, reported, step
 from privadv.models.degradation import rate, release
 from privadv.models.losses import classification_loss, hits, uniform_loss
 from privadv.parallel.group import means
@@ -75,10 +75,10 @@ class Uniform(Algorithm):
         self.strongest = memory["strongest"]
 
     def update(self, feeds: Feeds) -> dict[str, float]:
-        metrics = [self._fool(feeds) for _ in range(self.config.fool_steps)][-1]
-        return {**metrics, **self._learn(feeds)}
+        fooled = [self._fool(feeds) for _ in range(self.config.fool_steps)][-1]
+        return {**reported(fooled), **self._learn(feeds)}
 
-    def _fool(self, feeds: Feeds) -> dict[str, float]:
+    def _fool(self, feeds: Feeds) -> dict[str, Tensor]:
         """One joint step of filter and target; no budget model moves."""
         players = self.players
         clips, labels = feeds.target()
@@ -93,7 +93,7 @@ class Uniform(Algorithm):
         measured = {"target_loss": target_loss, "target_accuracy": hits(logits, labels), "degradation_fool": fooled}
         if self.config.rate:
             measured["degradation_rate"] = told
-        return dict(zip(measured, means(list(measured.values())), strict=True))
+        return {name: scalar.detach() for name, scalar in measured.items()}
 
     def _released(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Filtered clips, and the most that they can tell; 0 where nobody weighs it."""
