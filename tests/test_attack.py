@@ -11,7 +11,7 @@ from test_train_adversarial import clip_set
 
 from privadv.errors import PrivadvError
 from privadv.evaluation.results import ReaderOutcome, RowResult
-from privadv.evaluation.two_fold import AttackerSpec, Finals, Suite
+from privadv.evaluation.suite import AttackerSpec, Finals, Suite
 from privadv.models.clip import R2Plus1D
 from privadv.models.frame import DenseNet, Inception, ResNet
 from privadv.models.reader import ReaderSpec

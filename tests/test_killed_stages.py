@@ -19,7 +19,7 @@ from privadv.checkpoints import Checkpoints
 from privadv.data.feeds import ClipArray
 from privadv.data.manifest import Clip, Geometry
 from privadv.errors import PrivadvError
-from privadv.evaluation.two_fold import AttackerSpec, Suite
+from privadv.evaluation.suite import AttackerSpec, Suite
 from privadv.models.clip import R2Plus1D
 from privadv.models.degradation import Release, TransformNet
 from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet

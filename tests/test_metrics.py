@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from privadv.evaluation.attributes import floors
 from privadv.evaluation.metrics import Bootstrap, Estimate, front_at
 from privadv.evaluation.results import ReaderResult, RowResult
-from privadv.evaluation.two_fold import floors
 
 
 def row(target: Sequence[int], *attackers: Sequence[int], name: str = "filter") -> RowResult:

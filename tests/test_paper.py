@@ -11,7 +11,8 @@ import torch
 from privadv.data.feeds import ClipArray, Player
 from privadv.data.manifest import Clip, Geometry
 from privadv.errors import PrivadvError
-from privadv.evaluation.two_fold import AttackerSpec, Suite, jobs, result
+from privadv.evaluation.suite import AttackerSpec, Suite
+from privadv.evaluation.two_fold import jobs, result
 from privadv.models.clip import R2Plus1D
 from privadv.models.frame import ResNet
 from privadv.models.reader import ReaderSpec

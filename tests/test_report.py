@@ -21,11 +21,11 @@ from privadv.code_version import code_version
 from privadv.data.manifest import ClipSet, Geometry, Shard, Task
 from privadv.errors import PrivadvError
 from privadv.evaluation import figures, wording
+from privadv.evaluation.attributes import floors
 from privadv.evaluation.page import _attackers, render
 from privadv.evaluation.published import published
 from privadv.evaluation.results import ReaderResult, RowResult
 from privadv.evaluation.summary import CONTROLS, Evidence, Summary, summarise
-from privadv.evaluation.two_fold import floors
 from privadv.models.checkpoint import FilterRef, ReaderRef, Trained
 from privadv.models.degradation import TransformNet
 from privadv.models.frame import MobileNet

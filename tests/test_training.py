@@ -13,7 +13,8 @@ from privadv.data.feeds import AHEAD, ClipArray, Feed, Player, open_split, to_fl
 from privadv.data.manifest import Clip, ClipSet, Geometry, Task
 from privadv.data.shards import write_shards
 from privadv.errors import PrivadvError
-from privadv.evaluation.two_fold import AttackerSpec, Suite, jobs, result, row_metrics
+from privadv.evaluation.suite import AttackerSpec, Suite
+from privadv.evaluation.two_fold import jobs, result, row_metrics
 from privadv.models.clip import R2Plus1D
 from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet
 from privadv.models.reader import ReaderSpec

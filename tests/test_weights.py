@@ -23,8 +23,8 @@ from privadv.checkpoints import Checkpoints
 from privadv.data.manifest import Clip, ClipSet, Geometry, Task
 from privadv.data.shards import write_shards
 from privadv.errors import PrivadvError
-from privadv.evaluation.paper import published
-from privadv.evaluation.two_fold import AttackerSpec
+from privadv.evaluation.suite import AttackerSpec
+from privadv.evaluation.two_fold import published
 from privadv.import_tf import Imported, ImportedModel
 from privadv.models.checkpoint import FilterRef, ReaderRef, Trained, save_weights
 from privadv.models.clip import C3D

@@ -6,18 +6,12 @@ never reaches a loss there, so there is none here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pydantic
 
 from privadv.config import Section
-from privadv.errors import PrivadvError
-from privadv.models.shelf import Shelf, begin
 from privadv.models.tensorflow.same import Range
-
-if TYPE_CHECKING:
-    from privadv.evaluation.two_fold import AttackerSpec
 
 IMAGENET = "imagenet"
 TEN: tuple[dict[str, Any], ...] = (
@@ -66,25 +60,3 @@ class Paper(Section):
             "start": "scratch" if scratch else IMAGENET,
             "fit": {**training, "steps": steps, "every": min(self.every, steps)},
         }
-
-
-def published(
-    attackers: Iterable[AttackerSpec], shelf: Shelf, classes: int, seed: int, only: str | None = None
-) -> dict[str, bytes]:
-    """What attackers that start from ImageNet start from, by attacker; empty bytes for all others than ``only``.
-
-    Raises:
-        PrivadvError: the store lacks weights; all that are missing are named.
-    """
-    starting = [attacker for attacker in attackers if attacker.start == IMAGENET]
-    there = shelf.roles(IMAGENET) if starting else set()
-    missing = sorted({one.reader.label for one in starting if one.reader.label not in there})
-    if missing:
-        raise PrivadvError(
-            f"attack: no ImageNet weights of {', '.join(missing)} in the store: add them with `python -m privadv.weights "
-            f"add FILE --name {IMAGENET}`, or go without: attack.paper.imagenet: scratch"
-        )
-    return {
-        one.name: begin(shelf, IMAGENET, one.reader, classes, seed) if only in (None, one.name) else b"" for one in starting
-    }
-

@@ -2,149 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
 
 import numpy as np
-import pydantic
 import torch
 
-from privadv.config import Section
 from privadv.data.feeds import ClipArray, Player
 from privadv.errors import PrivadvError
 from privadv.evaluation.attributes import attribute_scores, floors
 from privadv.evaluation.inversion import Nearest, RawReader, Reconstruction
-from privadv.evaluation.paper import Paper
+from privadv.evaluation.paper import IMAGENET
 from privadv.evaluation.results import ReaderOutcome, ReaderResult, Start
-from privadv.evaluation.rows import is_control, of_filter
+from privadv.evaluation.suite import AttackerSpec, Suite, raw_name
 from privadv.models.losses import accuracy
-from privadv.models.reader import ReaderSpec
+from privadv.models.shelf import Shelf, begin
 from privadv.training import Curves, FitConfig, FitJob, Fitted
 
 TARGET = "target"
 INVERSIONS = {"reconstruction": Reconstruction, "nearest": Nearest}
 ALONE: tuple[Start, ...] = ("warm", "scratch", "imagenet")
 """The starts of attackers that end up reading a row's own clips and nothing else, and so can go on reading them."""
-
-
-class AttackerSpec(Section):
-    """One attacker of the suite: a reader, what it makes of its raw-trained self, and its training where it has its own."""
-
-    reader: ReaderSpec
-    start: Start = "warm"
-    fit: FitConfig | None = None
-
-    @property
-    def name(self) -> str:
-        """Such as ``resnet/adaptive/warm``."""
-        return f"{self.reader.label}/{self.reader.input}/{self.start}"
-
-
-class Finals(Section):
-    """The second round of an attack: the ``best`` attackers by validation, and the target, go on for ``fit``.
-
-    Twelve attackers with ten times the updates cost ten times as much; the few that read best after the first round are the ones
-    that more updates help. ``fit`` begins where the first round ended, with a learning rate that rises anew.
-    """
-
-    best: int = pydantic.Field(default=2, ge=1)
-    fit: FitConfig = FitConfig()
-
-
-class Suite(Section):
-    """Who attacks, with how many updates, and what counts as converged.
-
-    ``raw_fit`` trains on raw video, ``fit`` on every other row; ``finals`` is a second, longer round of the best on the rows that
-    the whole suite attacks, null for none. ``strongest`` > 0 sends only that many attackers, the best by
-    validation on raw video, against rows not in ``full_rows``, but for other forms of the filter; ``chosen`` names the
-    attackers of single rows instead: a control that some of the suite read is read by the suite. ``seen`` names the families of
-    the game's budget models. ``converged`` is the least accuracy on its own training clips of an attacker that counts as
-    evidence.
-    ``profile`` paper is the seed work's protocol: ``paper`` makes its attackers where none are named, and fewer than two
-    unseen families are allowed, which the report says. ``target_init`` names published weights that the target of the raw row
-    starts from, such as sports1m.
-    """
-
-    profile: Literal["honest", "paper"] = "honest"
-    paper: Paper = Paper()
-    target: ReaderSpec
-    target_init: str | None = None
-    attackers: tuple[AttackerSpec, ...] = ()
-    raw_fit: FitConfig = FitConfig()
-    fit: FitConfig = FitConfig()
-    finals: Finals | None = None
-    seen: tuple[str, ...] = ()
-    full_rows: tuple[str, ...] = ("raw", "filter", "planted:spatial", "planted:temporal")
-    chosen: dict[str, tuple[str, ...]] = {}
-    strongest: int = pydantic.Field(default=0, ge=0)
-    converged: float = pydantic.Field(default=0.8, gt=0, le=1)
-
-    @pydantic.model_validator(mode="before")
-    @classmethod
-    def _ten(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("profile") == "paper" and not data.get("attackers"):
-            return {**data, "attackers": Paper.model_validate(data.get("paper", {})).attackers()}
-        return data
-
-    @pydantic.model_validator(mode="after")
-    def _honest(self) -> Self:
-        names = [attacker.name for attacker in self.attackers]
-        doubled = {name for name in names if names.count(name) > 1}
-        if doubled:
-            raise ValueError(
-                f"attackers {sorted(doubled)} stand twice: give each reader, input and start once"
-            )
-        families = {attacker.reader.family for attacker in self.attackers}
-        if not {"raw", "filter"} <= set(self.full_rows):
-            raise ValueError("full_rows must name raw and filter: both are attacked by the whole suite")
-        unplanted = [row for row in self.chosen if not is_control(row)]
-        if unplanted:
-            raise ValueError(f"chosen names {unplanted}: single attackers are for the controls only")
-        strangers = {name for row in self.chosen.values() for name in row} - set(names)
-        if strangers or not all(self.chosen.values()):
-            raise ValueError(f"chosen names {sorted(strangers) or 'nobody'}: choose among {', '.join(names)}")
-        unpublished = [one.name for one in self.attackers if one.start == "imagenet" and not one.reader.published]
-        if unpublished:
-            raise ValueError(f"attackers {unpublished} have no published weights to start from: give another start")
-        if len(self.attackers) < 4 or len(families) < 2:
-            raise ValueError("a row needs at least four attackers of at least two families")
-        if len(families - set(self.seen)) < 2 and self.profile == "honest":
-            raise ValueError(
-                f"at least two attacker families must be unseen in training (seen: {', '.join(self.seen)})"
-            )
-        return self
-
-    def against(self, row: str, raw: Sequence[ReaderResult] | None) -> list[AttackerSpec]:
-        """The attackers that go against ``row``, given what they reached on raw video."""
-        if row in self.chosen:
-            return [attacker for attacker in self.attackers if attacker.name in self.chosen[row]]
-        if self._whole(row) or raw is None:
-            return list(self.attackers)
-        reached = {result.name: (result.validation, -result.train_loss) for result in raw}
-        different = {_raw_name(attacker): attacker for attacker in reversed(self.attackers)}
-        ranked = sorted(different, key=lambda name: reached.get(name, (0.0, 0.0)), reverse=True)
-        return [different[name] for name in ranked[: self.strongest]]
-
-    def goes_on(self, row: str) -> Finals | None:
-        """The second round against ``row``, if there is one; none on raw video, whose readers all others start from."""
-        return self.finals if row != "raw" and row not in self.chosen and self._whole(row) else None
-
-    def _whole(self, row: str) -> bool:
-        return not self.strongest or row in self.full_rows or of_filter(row)
-
-    def raw_attackers(self) -> list[AttackerSpec]:
-        """On raw video every reader is trained once, from scratch or published weights: there is nothing else to start from."""
-        return list({_raw_name(attacker): _on_raw(attacker) for attacker in self.attackers}.values())
-
-
-def _on_raw(attacker: AttackerSpec) -> AttackerSpec:
-    return attacker if attacker.start == "imagenet" else attacker.model_copy(update={"start": "scratch"})
-
-
-def _raw_name(attacker: AttackerSpec) -> str:
-    return _on_raw(attacker).name
-
 
 Arrays = Mapping[str, ClipArray]
 
@@ -188,7 +66,7 @@ class _Jobs:
     warm: Mapping[str, bytes]
 
     def job(self, spec: AttackerSpec, player: Player, classes: int, seed: int) -> AnyJob:
-        name, known = (TARGET, TARGET) if player == "target" else (spec.name, _raw_name(spec))
+        name, known = (TARGET, TARGET) if player == "target" else (spec.name, raw_name(spec))
         weights = None if spec.start == "scratch" else self._weights(known)
         arrays, original = self.arrays[player], self.raw[player] if self.raw is not None else None
         if weights is not None and original is not None and spec.start in INVERSIONS:
@@ -216,6 +94,27 @@ class _Jobs:
                 f"attack: the raw row's result holds no '{name}' to start from: attack raw with the same suite first"
             )
         return self.warm[name]
+
+
+def published(
+    attackers: Iterable[AttackerSpec], shelf: Shelf, classes: int, seed: int, only: str | None = None
+) -> dict[str, bytes]:
+    """What attackers that start from ImageNet start from, by attacker; empty bytes for all others than ``only``.
+
+    Raises:
+        PrivadvError: the store lacks weights; all that are missing are named.
+    """
+    starting = [attacker for attacker in attackers if attacker.start == IMAGENET]
+    there = shelf.roles(IMAGENET) if starting else set()
+    missing = sorted({one.reader.label for one in starting if one.reader.label not in there})
+    if missing:
+        raise PrivadvError(
+            f"attack: no ImageNet weights of {', '.join(missing)} in the store: add them with `python -m privadv.weights "
+            f"add FILE --name {IMAGENET}`, or go without: attack.paper.imagenet: scratch"
+        )
+    return {
+        one.name: begin(shelf, IMAGENET, one.reader, classes, seed) if only in (None, one.name) else b"" for one in starting
+    }
 
 
 def finals(

@@ -13,15 +13,15 @@ from privadv.data.feeds import ClipArray, Player
 from privadv.data.manifest import SPLITS, ClipSet
 from privadv.errors import PrivadvError
 from privadv.evaluation.histogram import histogram_leakage
-from privadv.evaluation.paper import published
 from privadv.evaluation.results import ReaderOutcome, RowResult
+from privadv.evaluation.suite import Suite
 from privadv.evaluation.two_fold import (
     TARGET,
     AnyJob,
     Arrays,
-    Suite,
     finals,
     jobs,
+    published,
     result,
     row_floors,
     row_metrics,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from privadv.data.manifest import ClipSet
 from privadv.evaluation.results import ReaderOutcome, RowResult
-from privadv.evaluation.two_fold import Suite
+from privadv.evaluation.suite import Suite
 from privadv.stages.attack import line_up, outcome, splits
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench

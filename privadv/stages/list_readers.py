@@ -7,7 +7,8 @@ from typing import Literal
 from privadv.config import Section
 from privadv.errors import PrivadvError
 from privadv.evaluation.results import RowResult
-from privadv.evaluation.two_fold import TARGET, Suite
+from privadv.evaluation.suite import Suite
+from privadv.evaluation.two_fold import TARGET
 from privadv.stages.stage import StageContext
 
 Config = Suite
