@@ -10,11 +10,13 @@ WORKSPACE := $(CURDIR)/.privadv
 
 include k8s/targets.mk
 
-.PHONY: help run smoke test test-full test-tensorflow test-store test-ui lint bench mlflow compile submit-pipeline lock clean clean-runs
+.PHONY: help setup run smoke test test-full test-tensorflow test-store test-ui lint bench mlflow compile submit-pipeline lock clean clean-runs
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do \
 		printf '  make %-16s %s\n' "$$name" "$$text"; done
+
+setup: $(READY)  ## .venv alone, which run, test and all the others make by themselves too
 
 run: $(READY)  ## The whole pipeline on this machine; CONFIG=configs/demo.yaml ARGS="--seeds 0,1,2 --set attack.x=y"
 	@$(BIN)/python pipeline.py run --config $(CONFIG) $(ARGS)

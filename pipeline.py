@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -305,7 +306,7 @@ def load(path: Path, settings: Sequence[str], seed: int | None) -> RunConfig:
             raise PrivadvError(f"--set {setting}: the value is no YAML: quote it") from None
     if seed is not None:
         data["seed"] = seed
-    return RunConfig.parse(data, str(path))
+    return RunConfig.parse(data, " and ".join([str(path), *(["--set"] if settings else [])]))
 
 
 def run_name(*parts: str) -> str:
@@ -353,6 +354,8 @@ def read_here(config: RunConfig) -> list[Path]:
 
 
 def _seeds(text: str) -> list[int]:
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise argparse.ArgumentTypeError(f"'{text}' names no seeds: write numbers, such as 0,1,2")
     return [int(part) for part in text.split(",")]
 
 

@@ -33,8 +33,9 @@ blocks), C3D, MobileNet (width 0.6). *Plain PyTorch* is `benchmarks/plain.py`: t
 from the same weights, on as many threads, and with the C library's memory left alone, where stages keep what they freed
 (`privadv/memory.py`); `tests/test_benchmarks.py` holds both to the same losses. The seed's
 TensorFlow 1.8 code was measured once, on two cores of its own machine, so that its ratio is of no pairs. A matrix
-product took 0.19 s of the clock there; on how many threads is not known: were it two, a core of that machine was about
-half as fast as one on which it takes 0.19 CPU s, and the ratio is half of what it seems.""",
+product took 0.19 s of the clock there; on how many threads is not known: if on two, a core there was about
+half as fast as it seems, and the true ratio is half the printed one. Of GFLOP a second the ratio is ours / theirs. *Stacked* are
+the same budget models with their weights along a new axis (`benchmarks/stacked.py`).""",
     "extraction": """Frames to 160x120 RGB; the cost of a frame, one thread a side. *A seek a frame* is the seed's
 way; of the long videos it reads every 15th frame. OpenCV runs in an environment of its own: `python3 -m venv
 build/opencv && build/opencv/bin/pip install opencv-python-headless`.""",

@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _add(name: str, module: str, about: str) -> None:
-    @app.command(name, help=about, context_settings=PASSED_ON)
+    @app.command(name, help=about, short_help=about, context_settings=PASSED_ON)
     def command(context: typer.Context) -> None:
         raise typer.Exit(importlib.import_module(module).main(context.args))
 

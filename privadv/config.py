@@ -28,7 +28,7 @@ class Section(pydantic.BaseModel):
         try:
             return cls.model_validate_json(data) if isinstance(data, str) else cls.model_validate(data)
         except pydantic.ValidationError as error:
-            raise PrivadvError(f"{where}: {_first_problem(error)}") from None
+            raise PrivadvError(f"{where}: {_first_problem(error, data)}") from None
 
     def canonical(self) -> str:
         """The content as compact JSON with sorted keys: equal sections give equal text."""
@@ -39,17 +39,42 @@ class Section(pydantic.BaseModel):
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
 
-def _first_problem(error: pydantic.ValidationError) -> str:
+def _first_problem(error: pydantic.ValidationError, data: dict[str, Any] | str) -> str:
     problems = error.errors()
     first = problems[0]
-    key = ".".join(str(part) for part in first["loc"]) or "(top level)"
+    key, kind = _written(first["loc"], data)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
-        return f"unknown key '{key}': remove it or check its spelling{more}"
+        unknown = [f"'{_written(one['loc'], data)[0]}'" for one in problems if one["type"] == "extra_forbidden"]
+        what = f"unknown key{'s' if len(unknown) > 1 else ''} {', '.join(unknown)}"
+        if kind:
+            return f"{what}: kind '{kind}' has none such: check the spelling, or give the whole section, such as {{kind: {kind}}}"
+        return f"{what}: remove it or check its spelling"
     if first["type"] == "missing":
         return f"key '{key}' is missing: add it{more}"
+    if first["type"] == "value_error":  # of a section as a whole; what it holds is no help
+        said = first["msg"].removeprefix("Value error, ")
+        return f"{key}: {said}{more}" if key else f"{said}{more}"
     value = repr(first["input"])
-    return f"key '{key}' = {value[:80]}: {first['msg']}{more}"
+    return f"key '{key or '(top level)'}' = {value[:80]}: {first['msg']}{more}"
+
+
+def _written(location: tuple[Any, ...], data: dict[str, Any] | str) -> tuple[str, str | None]:
+    """The dotted key as its author wrote it, without pydantic's names of a union's members, and the ``kind`` beside it."""
+    node: Any = data
+    if isinstance(data, str):
+        try:
+            node = json.loads(data)
+        except ValueError:
+            return ".".join(map(str, location)), None
+    parts, kind = [], None
+    for number, part in enumerate(location):
+        inside = part in node if isinstance(node, dict) else isinstance(part, int) and isinstance(node, list | tuple)
+        if inside or number == len(location) - 1:
+            parts.append(str(part))
+            kind = node.get("kind") if isinstance(node, dict) else None
+            node = node[part] if inside else None
+    return ".".join(parts), kind
 
 
 class _PlainLoader(yaml.SafeLoader):

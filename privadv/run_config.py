@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import pydantic
+import torch
 
 from privadv.cluster import Cluster
 from privadv.config import Section, load_yaml
@@ -27,7 +31,8 @@ class RunConfig(Section):
     """The run ``name``; every random draw after extraction follows ``seed``; ``rows`` are evaluated besides raw and filter.
 
     ``fan_out``: one task attacks a row with the whole suite, or every attacker is a task of its own; the results are the
-    same. ``cluster`` says where a cluster runs the stages, and nothing of what they compute.
+    same, up to the rounding of sums where the fits of a task share its CPU threads. ``cluster`` says where a cluster runs
+    the stages, and nothing of what they compute.
     """
 
     name: str = pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
@@ -92,6 +97,20 @@ class RunConfig(Section):
         return self
 
     @pydantic.model_validator(mode="after")
+    def _networks_can_be_built(self) -> Self:
+        budget, attackers = self.pretrain_budget.readers, self.attack.attackers
+        readers = {
+            "pretrain_target.reader": self.pretrain_target.reader,
+            **{f"pretrain_budget.readers.{number}": reader for number, reader in enumerate(budget)},
+            "attack.target": self.attack.target,
+            **{f"attack.attackers.{number}.reader": attacker.reader for number, attacker in enumerate(attackers)},
+        }
+        _on_paper("pretrain_degradation.network", self.pretrain_degradation.network.build)
+        for where, reader in readers.items():
+            _on_paper(f"{where}.network", partial(reader.network.build, 2))
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _clips_fit(self) -> Self:
         clips, private = self.extract_frames, self.extract_frames.private or self.extract_frames
         attackers = (attacker.reader for attacker in self.attack.attackers)
@@ -120,3 +139,13 @@ class RunConfig(Section):
         if families != set(self.attack.seen):
             raise ValueError(f"attack.seen must name the families of the budget models that play: {sorted(families)}")
         return self
+
+
+def _on_paper(where: str, build: Callable[[], Any]) -> None:
+    """Build a network without its weights: sizes that do not go together are found before hours of other stages."""
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.filterwarnings("error", "Initializing zero-element")
+            build()
+    except (ValueError, RuntimeError, ArithmeticError, AssertionError, LookupError, UserWarning) as error:
+        raise ValueError(f"{where}: cannot be built ({' '.join(str(error).split())[:160]}): mend its sizes") from None

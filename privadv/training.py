@@ -263,6 +263,7 @@ def fit(job: FitJob, tick: Tick = lambda steps: None, checkpoints: Checkpoints |
         if saving.due(step):
             saving.save(step, memory=(best, best_state, since, curves, losses.read(), time.monotonic() - start))
     reader.load_state_dict(best_state)
+    group.require_equal([reader], job.name)
     sample = train.sample(TRAIN_SAMPLE)
     train_accuracy = fitted(predict(reader, train, sample), train.labels(job.player)[sample])
     logits = predict(reader, ClipArray.open(job.test)).tolist() if job.test else []

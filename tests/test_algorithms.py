@@ -130,11 +130,29 @@ def test_update_keeps_the_contract(config: AlgorithmConfig) -> None:
 
 
 @every_algorithm
-def test_no_step_waits_for_one_scalar(config: AlgorithmConfig) -> None:
+def test_no_step_waits_for_one_scalar(config: AlgorithmConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm = config.build(players())
-    with ScalarsRead() as read:
+    with ScalarsRead(monkeypatch) as read:
         algorithm.update(Toy())
     assert read.count == 0, "reported and decided values are read back together, by privadv.parallel.group"
+    assert read.together
+
+
+@pytest.mark.parametrize(("config", "more"), [
+    (UniformConfig(fool_steps=1, min_steps=1), {"fool_steps": 4, "min_steps": 4}),
+    (KBeamConfig(max_steps=1, min_steps=1, target_bar=0), {"max_steps": 4}),
+    (EntropyConfig(fool_steps=1, budget_steps=1, target_bar=0), {"fool_steps": 4}),
+    (GRLConfig(steps=1), {"steps": 4}),
+], ids=lambda value: getattr(value, "kind", ""))
+def test_a_longer_round_waits_no_oftener(
+    config: AlgorithmConfig, more: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    for one in (config, config.model_copy(update=more)):
+        with ScalarsRead(monkeypatch) as read:
+            one.build(players()).update(Toy())
+        counts.append(read.together)
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,13 @@ def finished(
     return FinishedRun(id=name, name=name, started=started, metrics=metrics, params=params, tags=shared)
 
 
+def test_attributes_have_a_prevalence_in_the_place_of_chance() -> None:
+    run = finished("attributes", 0.9, 0.3)
+    metrics = {name: value for name, value in run.metrics.items() if name != "floors/budget_chance"}
+    (found,), _ = compare([run.model_copy(update={"metrics": {**metrics, "floors/budget_prevalence": 0.25}})])
+    assert found.chance == (0.25, 1 / 8)
+
+
 def test_the_front_is_who_nobody_dominates() -> None:
     points = [tuple(point) for point in np.random.default_rng(1).integers(0, 12, (60, 2)) / 12]
     free = {

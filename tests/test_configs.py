@@ -134,14 +134,22 @@ def test_masked_rows_need_boxes_and_the_seed_s_mistake_the_paper_s_profile() -> 
 @pytest.mark.parametrize(("change", "said"), [
     ({"rows": ["raw", "filter", "sepia"]}, "unknown row 'sepia'"),
     ({"rows": ["raw", "filter", "gray", "gray"]}, "name one twice"),
-    ({"attack": {"seen": []}}, "attack.seen must name the families"),
-    ({"train_adversarial": {"algorithm": {"kind": "uniform", "gama": 1}}}, "unknown key 'train_adversarial.algorithm"),
+    ({"attack": {"seen": []}}, ".yaml: attack.seen must name the families"),
+    ({"train_adversarial": {"algorithm": {"kind": "uniform", "gama": 1}}}, "unknown key 'train_adversarial.algorithm.gama': "),
+    ({"train_adversarial": {"algorithm": {"kind": "kbeam", "gamma": 1, "rate": 4}}},
+     "unknown keys 'train_adversarial.algorithm.gamma', 'train_adversarial.algorithm.rate': kind 'kbeam' has none such"),
+    ({"attack": {"attackers": [], "chosen": {}}}, ": attack: attackers: a row needs at least four attackers"),
     ({"train_adversarial": {"algorithm": {"kind": "uniform", "rate": 1}, "release": {"noise": 0}}},
      "rate bounds what noise lets through, but the release has none"),
-    ({"train_adversarial": {"algorithm": {"kind": "uniform", "rate": -1}}}, "key 'train_adversarial.algorithm"),
+    ({"train_adversarial": {"algorithm": {"kind": "uniform", "rate": -1}}}, "key 'train_adversarial.algorithm.rate' = -1"),
     ({"seed": -1}, "key 'seed' = -1"),
     ({"pretrain_target": {"fit": {"steps": 0}}}, "key 'pretrain_target.fit.steps' = 0"),
     ({"typo": 1}, "unknown key 'typo'"),
+    ({"pretrain_target": {"reader": {"network": {"kind": "r2plus1d", "width": 10}}}},
+     "pretrain_target.reader.network: cannot be built (num_channels (10) must be divisible by num_groups (4)): mend its sizes"),
+    ({"attack": {"target": {"network": {"kind": "r2plus1d", "dropout": 1.5}}}}, ".network: cannot be built (dropout"),
+    ({"pretrain_budget": {"readers": [{"network": {"kind": "inception", "width": 2}}]}}, "cannot be built (Initializing zero"),
+    ({"pretrain_degradation": {"network": {"kind": "transform", "blocks": -1}}}, "'pretrain_degradation.network.blocks' = -1"),
 ])
 def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, object], said: str, tmp_path: Path) -> None:
     data = yaml.safe_load(next(path for path in CONFIGS if path.stem == "smoke").read_text())

@@ -32,10 +32,13 @@ from privadv.models.clip import R2Plus1D
 from privadv.models.degradation import Release, TransformNet
 from privadv.models.frame import ResNet, Vgg
 from privadv.models.reader import ReaderSpec
+from privadv.models.tensorflow import same
 from privadv.models.tensorflow.mobilenet import TfMobileNet
+from privadv.models.tensorflow.same import BatchNorm, Norm
 from privadv.parallel.gradients import shared
 from privadv.parallel.group import gathered, group, rank, require_equal, rows
 from privadv.parallel.layers import joint
+from privadv.stages.rank import ReadingStore
 from privadv.stages.train_adversarial import GameFeeds
 from privadv.store import Store
 from privadv.training import FitConfig, FitJob, fit, predict
@@ -238,6 +241,23 @@ def test_a_stage_on_two_accelerators_leaves_what_it_leaves_on_one(store: Store, 
     runs = [key for key in store.keys("runs/two/") if "children" in key and "pretrain_degradation" in key]
     assert runs and len({key.rpartition("/")[2].split(".")[0] for key in runs}) == 1
     assert not [key for key in store.keys("checkpoints/") if "/steps/" in key]
+
+
+def test_a_rank_that_stores_nothing_reads_what_it_has_made(store: Store) -> None:
+    other = ReadingStore.from_environment()
+    blob = other.put(b"made by both")
+    assert other.get(blob) == b"made by both"  # the first rank may not have stored it yet
+    with pytest.raises(PrivadvError, match="missing"):
+        store.get(blob)
+    assert other.get(store.put(b"of an earlier stage")) == b"of an earlier stage"
+
+
+def test_batch_statistics_are_each_rank_s_own_where_nothing_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks read different numbers of batches then, and one would wait for ever for the other's."""
+    layer, clips = BatchNorm(3, Norm(statistics="batch")), torch.rand(4, 3, 5, 5)
+    alone = layer(clips)
+    monkeypatch.setattr(same, "batch_norm", lambda *_: pytest.fail("waits for the other ranks"))
+    torch.testing.assert_close(layer.eval()(clips), alone)
 
 
 def test_an_error_on_one_rank_ends_the_stage_with_its_line(store: Store, tmp_path: Path) -> None:

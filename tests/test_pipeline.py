@@ -342,7 +342,8 @@ def test_one_stage_takes_manifests_that_a_run_left(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize(("arguments", "complaint"), [
-    (["--set", "attack.wort=x"], "tiny.yaml: unknown key 'attack.wort'"),
+    (["--set", "attack.wort=x"], "tiny.yaml and --set: unknown key 'attack.wort'"),
+    (["--seeds", "a,b"], "'a,b' names no seeds: write numbers"),
     (["--set", "attack"], "--set attack: write section.key=value"),
     (["--set", "name.first=x"], "'name' is no section"),
     (["--set", "rows=[raw, gray]"], "name raw, filter and a baseline"),

@@ -25,6 +25,7 @@ from privadv.evaluation.attributes import floors
 from privadv.evaluation.page import _attackers, render
 from privadv.evaluation.published import published
 from privadv.evaluation.results import ReaderResult, RowResult
+from privadv.evaluation.rows import is_baseline
 from privadv.evaluation.summary import CONTROLS, Evidence, Summary, summarise
 from privadv.models.checkpoint import FilterRef, ReaderRef, Trained
 from privadv.models.degradation import TransformNet
@@ -363,10 +364,18 @@ def test_a_comparison_with_baselines_that_had_one_round_says_so() -> None:
             evidence = changed(evidence, row, target=result.target.model_copy(update={"finals": True}))
         return evidence
 
-    evidence = Made(Memory()).evidence()
+    def few(evidence: Evidence, count: int) -> Evidence:
+        for row in (one.row for one in evidence.results if one.row != "filter" and is_baseline(one.row)):
+            attackers = next(one for one in evidence.results if one.row == "filter").attackers
+            evidence = changed(evidence, row, attackers=attackers[:count])
+        return evidence
+
+    evidence = few(Made(Memory()).evidence(), 12)
     assert "equal terms" not in wording.comparison(summarise([evidence]))
     told = wording.comparison(summarise([longer(evidence, "filter", "gray")]))
     assert "not on equal terms" in told and "framediff3 had one round" in told and "of gray" not in told
+    told = wording.comparison(summarise([few(evidence, 2)]))
+    assert "not on equal terms: fewer attackers than the filter's 12 read " in told and "one round" not in told
     every = [row.name for row in summary().baselines]
     assert "equal terms" not in wording.comparison(summarise([longer(evidence, "filter", *every)]))
 

@@ -34,7 +34,7 @@ from privadv.tracking.archive import Archive
 from privadv.tracking.delivery import Delivery, next_pause
 from privadv.tracking.leftovers import State, keep, keep_abandoned
 from privadv.tracking.mlflow_runs import MlflowRuns
-from privadv.tracking.session import QUICK
+from privadv.tracking.session import QUICK, without_credentials
 from privadv.tracking.spool import RunHeader, RunRecord
 from privadv.tracking.system import SystemSampler
 
@@ -225,6 +225,12 @@ def test_a_stage_that_fails_ends_failed_and_adopts_what_a_killed_machine_left(
         "run-1": "FAILED", "attack": "FAILED", "raised": "FAILED", "never ended": "KILLED", "game": "KILLED"}
     assert runs["game"].data.metrics == {"loss": 7.0}
     assert not left.exists() and store.keys("undelivered/") == []
+
+
+@pytest.mark.parametrize("secret", ["plain", "pass@word", "with/slash", "both@and/more"])
+def test_no_credentials_of_an_address_are_told(secret: str) -> None:
+    told = without_credentials(f"http://user:{secret}@127.0.0.1:5000/api: cannot be reached")
+    assert told == "http://127.0.0.1:5000/api: cannot be reached"
 
 
 def test_a_server_that_never_answers_holds_nobody_up(

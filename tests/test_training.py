@@ -71,12 +71,12 @@ def test_a_fit_is_a_function_of_its_job(tmp_path: Path) -> None:
     assert one.weights == other.weights and fit(job(tmp_path, seed=1)).weights != one.weights
 
 
-def test_no_step_of_a_fit_waits_for_its_loss(tmp_path: Path) -> None:
+def test_no_step_of_a_fit_waits_for_its_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts = []
     for steps in (20, 60):
-        with ScalarsRead() as read:
+        with ScalarsRead(monkeypatch) as read:
             fit(job(tmp_path, config=FitConfig(steps=steps, every=steps)))
-        counts.append(read.count)
+        counts.append((read.count, read.together))
     assert counts[0] == counts[1]
 
 
@@ -230,6 +230,22 @@ def test_a_row_is_attacked_from_raw_weights_and_by_the_strongest_only_where_that
     )
     assert by_name["resnet/plain/warm"].weights == warm["resnet/plain/scratch"]
     assert by_name["target"].weights == warm["target"]
+
+
+def test_an_attacker_s_own_training_is_its_own_whatever_it_starts_from(tmp_path: Path) -> None:
+    arrays = {split: array(tmp_path, 16, seed) for seed, split in enumerate(("train", "val", "test"), start=1)}
+    own, reader = FitConfig(steps=7), ATTACKERS[0].reader
+    specs = [AttackerSpec(reader=reader, start=start, fit=own) for start in ("warm", "reconstruction", "nearest")]
+    for attackers in (specs, specs[::-1]):
+        attacked = suite(attackers=(*attackers, *ATTACKERS[1:]))
+        assert not any(one.fit for one in attacked.raw_attackers())
+        weights = fit(jobs(attacked, "raw", both(arrays), None, (2, 2), {}, None, 0)[1]).weights  # pyright: ignore
+        warm = dict.fromkeys(["target", *(one.name for one in attacked.raw_attackers())], weights)
+        made = jobs(attacked, "filter", both(arrays), both(arrays), (2, 2), warm, [], 0)
+        assert [one.config.steps for one in made].count(7) == 3
+    scratch = AttackerSpec(reader=reader, start="scratch", fit=own)
+    for attackers in ((scratch, ATTACKERS[0]), (ATTACKERS[0], scratch)):
+        assert suite(attackers=(*attackers, *ATTACKERS[1:])).raw_attackers()[0].fit == own
 
 
 def test_the_maximum_is_over_all_attackers_and_unseen_ones_stand_beside_it(tmp_path: Path) -> None:

@@ -131,7 +131,8 @@ class KBeam(Algorithm):
                 (loss / count).backward()
                 losses[k] += loss.detach().double() / count
                 rights[k] += hits(logits, labels).double() / count
-        return means(losses), means(rights)
+        read = means([*losses, *rights])
+        return read[: len(losses)], read[len(losses) :]
 
     def _target(self, feeds: Feeds) -> dict[str, float]:
         """Target and filter recover the target's accuracy, until the bar is reached or validation stops improving."""

@@ -61,6 +61,8 @@ def open_filter(where: str) -> tuple[Degradation, ShippedFilter]:
         with scratch() as folder:
             return open_folder(_download(where, folder))
     path = Path(where)
+    if path.is_file() and path.name not in (MANIFEST, WEIGHTS):
+        raise PrivadvError(f"{path}: is no {MANIFEST}: {NOWHERE}")
     return open_folder(path.parent if path.name in (MANIFEST, WEIGHTS) else path)
 
 

@@ -117,10 +117,15 @@ def _comparison(digests: tuple[str, ...], runs: Sequence[FinishedRun]) -> Compar
     names = _names([seeds[0] for seeds in variants.values()])
     filters = [_filter(name, seeds) for name, seeds in zip(names, variants.values(), strict=True)]
     first, entries = runs[0], [*filters, *_baselines(runs)]
-    chance = (first.metrics["floors/budget_chance"], first.metrics["floors/target_chance"])
+    chance = (_floor(first, "budget"), _floor(first, "target"))
     found = Comparison(first.tags["dataset"], first.tags["synthetic"] == "true", digests, chance, ())
     ranked = sorted(entries, key=lambda entry: -found.alone(entry))
     return Comparison(found.dataset, found.synthetic, digests, chance, tuple(ranked))
+
+
+def _floor(run: FinishedRun, player: str) -> float:
+    """What a blind guess reaches: chance, or of attributes their prevalence."""
+    return run.metrics.get(f"floors/{player}_chance", run.metrics.get(f"floors/{player}_prevalence", 0.0))
 
 
 def _filter(name: str, runs: Sequence[FinishedRun]) -> Entry:

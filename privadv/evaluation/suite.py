@@ -76,13 +76,15 @@ class Suite(Section):
 
     @pydantic.model_validator(mode="after")
     def _honest(self) -> Self:
+        families = {attacker.reader.family for attacker in self.attackers}
+        if len(self.attackers) < 4 or len(families) < 2:
+            raise ValueError("attackers: a row needs at least four attackers of at least two families")
         names = [attacker.name for attacker in self.attackers]
         doubled = {name for name in names if names.count(name) > 1}
         if doubled:
             raise ValueError(
                 f"attackers {sorted(doubled)} stand twice: give each reader, input and start once"
             )
-        families = {attacker.reader.family for attacker in self.attackers}
         if not {"raw", "filter"} <= set(self.full_rows):
             raise ValueError("full_rows must name raw and filter: both are attacked by the whole suite")
         unplanted = [row for row in self.chosen if not is_control(row)]
@@ -94,8 +96,6 @@ class Suite(Section):
         unpublished = [one.name for one in self.attackers if one.start == "imagenet" and not one.reader.published]
         if unpublished:
             raise ValueError(f"attackers {unpublished} have no published weights to start from: give another start")
-        if len(self.attackers) < 4 or len(families) < 2:
-            raise ValueError("a row needs at least four attackers of at least two families")
         if len(families - set(self.seen)) < 2 and self.profile == "honest":
             raise ValueError(
                 f"at least two attacker families must be unseen in training (seen: {', '.join(self.seen)})"
@@ -122,11 +122,18 @@ class Suite(Section):
 
     def raw_attackers(self) -> list[AttackerSpec]:
         """On raw video every reader is trained once, from scratch or published weights: there is nothing else to start from."""
-        return list({raw_name(attacker): _on_raw(attacker) for attacker in self.attackers}.values())
+        readers: dict[str, AttackerSpec] = {}
+        for attacker in map(_on_raw, self.attackers):
+            if attacker.name not in readers or attacker.fit:
+                readers[attacker.name] = attacker
+        return list(readers.values())
 
 
 def _on_raw(attacker: AttackerSpec) -> AttackerSpec:
-    return attacker if attacker.start == "imagenet" else attacker.model_copy(update={"start": "scratch"})
+    """Its training on raw video is its own where it starts alike on every row."""
+    if attacker.start in ("scratch", "imagenet"):
+        return attacker
+    return attacker.model_copy(update={"start": "scratch", "fit": None})
 
 
 def raw_name(attacker: AttackerSpec) -> str:

@@ -72,7 +72,7 @@ class _Jobs:
         if weights is not None and original is not None and spec.start in INVERSIONS:
             reader = RawReader(spec.reader, classes, weights)
             clips, raw = ({split: array.path for split, array in each.items()} for each in (arrays, original))
-            return INVERSIONS[spec.start](name, reader, self.config, seed, clips, raw)  # pyright: ignore[reportArgumentType]
+            return INVERSIONS[spec.start](name, reader, spec.fit or self.config, seed, clips, raw)  # pyright: ignore[reportArgumentType]
         return FitJob(
             name=name,
             player=player,

@@ -100,13 +100,18 @@ def comparison(summary: Summary) -> str:
 
 
 def _unequal(summary: Summary) -> str:
-    """That baselines were read by who had fewer updates; nothing where all had as many."""
-    names = [row.name for row in summary.baselines if not row.went_on]
-    if not summary.row("filter").went_on or not names:
+    """That baselines were read by fewer attackers, or by some with fewer updates; nothing where they are as the filter's."""
+    own = summary.row("filter")
+    fewer = [row.name for row in summary.baselines if row.attackers < own.attackers]
+    shorter = [row.name for row in summary.baselines if own.went_on and not row.went_on]
+    said = [f"fewer attackers than the filter's {own.attackers} read {', '.join(fewer)}"] if fewer else []
+    if shorter:
+        said.append(f"the target and attackers of {', '.join(shorter)} had one round, those of the filter went on")
+    if not said:
         return ""
     return (
-        f" That is not on equal terms: the target and attackers of {', '.join(names)} had one round, those of the filter went "
-        "on. A run with attack.strongest: 0, as configs/full.yaml, sends all of them on everywhere."
+        f" That is not on equal terms: {'; '.join(said)}. A run with attack.strongest: 0, as configs/full.yaml, sends "
+        "all of them against every row."
     )
 
 

@@ -91,6 +91,7 @@ def _train(
             context.tracker.metrics({"train/degradation_psnr": curve[-1][1]}, step)
             saving.save(step, curve=curve)
             bar.advance(psnr=curve[-1][1])
+    group.require_equal([filter_], "pretrain_degradation")
     return curve
 
 

@@ -18,10 +18,9 @@ from types import FrameType
 from typing import Any
 
 from privadv.checkpoints import Checkpoints
-from privadv.errors import PrivadvError
 from privadv.parallel.group import first, from_first, group, rank
 from privadv.stages.launch import FAILURE, PUBLISHED, TASK
-from privadv.stages.stage import Seat, perform
+from privadv.stages.stage import Seat, in_one_line, perform
 from privadv.store import Blob, Store
 from privadv.tracking import Tracker
 
@@ -61,11 +60,21 @@ class OtherSeat(FirstSeat):
 
 
 class ReadingStore(Store):
-    """Writes nothing: the first rank does."""
+    """Writes nothing: the first rank does, who may not be done yet when this one reads what both have made."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._made: dict[str, bytes] = {}
 
     def put(self, data: bytes | Path, folder: str = "") -> Blob:
         content = data if isinstance(data, bytes) else data.read_bytes()
-        return Blob(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+        blob = Blob(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+        if isinstance(data, bytes):
+            self._made[blob.sha256] = data
+        return blob
+
+    def get(self, blob: Blob, folder: str = "") -> bytes:
+        return self._made[blob.sha256] if blob.sha256 in self._made else super().get(blob, folder)
 
     def create(self, key: str, data: bytes) -> bool:
         return True
@@ -102,10 +111,11 @@ def main(folder: Path) -> None:
     try:
         with group():
             published = from_first(_perform(task, folder))
-    except PrivadvError as error:
-        _claim(folder, " ".join(str(error).split()))
-        sys.exit(2)
-    except Exception:
+    except Exception as error:
+        line = in_one_line(error)
+        if line is not None:
+            _claim(folder, " ".join(line.split()))
+            sys.exit(2)
         # Where another rank has failed, torchrun is about to end this one, which only misses it.
         time.sleep(GRACE_SECONDS)
         if _claim(folder, ""):

@@ -97,13 +97,21 @@ def explained(task: str) -> Iterator[None]:
     """A user's mistake ends the process, with one line on stderr and exit code 2."""
     try:
         yield
-    except PrivadvError as error:
-        _fail(task, str(error))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (PrivadvError, OSError) as error:
+        line = in_one_line(error)
+        if line is None:
             raise
-        _fail(task, f"{error.filename or tempfile.gettempdir()}: {error.strerror}: free some space, or set TMPDIR and "
-                    "PRIVADV_SCRATCH to folders of a larger disk")
+        _fail(task, line)
+
+
+def in_one_line(error: Exception) -> str | None:
+    """What a user can mend: a mistake of theirs, or a full disk; None for what has to be seen whole."""
+    if isinstance(error, PrivadvError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (f"{error.filename or tempfile.gettempdir()}: {error.strerror}: free some space, or set TMPDIR and "
+                "PRIVADV_SCRATCH to folders of a larger disk")
+    return None
 
 
 def _fail(task: str, why: str) -> NoReturn:

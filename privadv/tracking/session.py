@@ -95,7 +95,7 @@ class Session:
 
 def without_credentials(text: str) -> str:
     """The text without the user and password of any URL in it."""
-    return re.sub(r"://[^/@\s]*@", "://", text)
+    return re.sub(r"://\S*@", "://", text)  # to the last @: an unquoted password may hold one, and slashes
 
 
 def _spool_root() -> Path:

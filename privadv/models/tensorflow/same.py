@@ -113,7 +113,9 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n = self.norm
         if n.statistics == "batch":
-            return batch_norm(x, None, None, self.gamma, self.beta, True, 0.0, n.epsilon)
+            # Ranks read different numbers of batches once they do not learn: they must not wait for each other's statistics.
+            normalise = batch_norm if self.training else F.batch_norm
+            return normalise(x, None, None, self.gamma, self.beta, True, 0.0, n.epsilon)
         moving = (self.moving_mean, self.moving_variance)
         return batch_norm(x, *moving, self.gamma, self.beta, self.training, 1 - n.decay, n.epsilon)
 
