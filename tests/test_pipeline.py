@@ -341,9 +341,13 @@ def test_one_stage_takes_manifests_that_a_run_left(tiny: Path) -> None:
     assert json.loads(found.read_text())["row"] == "blur:9" and json.loads(found.read_text())["heard"]
 
 
+def test_seeds_that_are_none_are_refused_with_the_usage(tiny: Path) -> None:
+    done = run(tiny, "--seeds", "a,b")
+    assert done.returncode == 2 and "argument --seeds: 'a,b' names no seeds: write numbers" in done.stderr
+
+
 @pytest.mark.parametrize(("arguments", "complaint"), [
     (["--set", "attack.wort=x"], "tiny.yaml and --set: unknown key 'attack.wort'"),
-    (["--seeds", "a,b"], "'a,b' names no seeds: write numbers"),
     (["--set", "attack"], "--set attack: write section.key=value"),
     (["--set", "name.first=x"], "'name' is no section"),
     (["--set", "rows=[raw, gray]"], "name raw, filter and a baseline"),
