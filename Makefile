@@ -84,7 +84,7 @@ $(READY): requirements.lock pyproject.toml
 		$(PYTHON) -m venv --clear .venv; }
 	@echo "installing requirements.lock into .venv (once)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.lock || { \
-		echo "set-up stopped at pip's error above. It takes about 7 GB here and 4 GB in TMPDIR; free is:"; \
+		echo "set-up stopped at pip's error above. It takes about 7 GB here, and TMPDIR holds the downloads meanwhile; free is:"; \
 		df -h . "$${TMPDIR:-/tmp}"; exit 1; }
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

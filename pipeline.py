@@ -306,7 +306,7 @@ def load(path: Path, settings: Sequence[str], seed: int | None) -> RunConfig:
             raise PrivadvError(f"--set {setting}: the value is no YAML: quote it") from None
     if seed is not None:
         data["seed"] = seed
-    return RunConfig.parse(data, " and ".join([str(path), *(["--set"] if settings else [])]))
+    return RunConfig.parse(data, f"{path} and --set" if settings else str(path))
 
 
 def run_name(*parts: str) -> str:

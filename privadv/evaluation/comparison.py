@@ -125,7 +125,8 @@ def _comparison(digests: tuple[str, ...], runs: Sequence[FinishedRun]) -> Compar
 
 def _floor(run: FinishedRun, player: str) -> float:
     """What a blind guess reaches: chance, or of attributes their prevalence."""
-    return run.metrics.get(f"floors/{player}_chance", run.metrics.get(f"floors/{player}_prevalence", 0.0))
+    chance = f"floors/{player}_chance"
+    return run.metrics[chance if chance in run.metrics else f"floors/{player}_prevalence"]
 
 
 def _filter(name: str, runs: Sequence[FinishedRun]) -> Entry:
