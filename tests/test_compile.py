@@ -39,7 +39,7 @@ CLUSTER = {
     "stages": {
         "attack": {"gpus": 2, "memory": "48Gi", "retry": {"times": 5, "wait_seconds": 30}, "timeout_hours": 2},
         "fit_reader": {"tolerations": [{"key": "spot", "value": "yes", "effect": "NoSchedule"}], "priority": "low"},
-        "extract_frames": {"cpu": 32, "environment": {"PRIVADV_CACHE_BYTES": "1000000000"}},
+        "extract_frames": {"cpu": 32, "environment": {"PRIVADV_TRACKING_WAIT": "60"}},
     },
 }
 
@@ -135,7 +135,7 @@ def test_a_stage_s_own_values_stand_over_its_kind_s(made: Compiled) -> None:
     environment = {one["name"]: one["value"] for one in container["env"]}
     for container, _ in made.of("attack"):
         assert {"name": "PRIVADV_ACCELERATORS", "value": "2"} in container["env"]
-    assert environment == {"PRIVADV_WORKERS": "32", "OMP_NUM_THREADS": "32", "PRIVADV_CACHE_BYTES": "1000000000"}
+    assert environment == {"PRIVADV_WORKERS": "32", "OMP_NUM_THREADS": "32", "PRIVADV_TRACKING_WAIT": "60"}
 
 
 def test_secrets_are_references_in_every_pod(made: Compiled) -> None:

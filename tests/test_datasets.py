@@ -118,7 +118,7 @@ def test_labels_of_frames_are_those_of_the_annotation(roots: dict[str, str], sto
     private = extract_frames.run(configuration(selection).extract_frames, context).privacy
     assert private.dataset == "vispr tested on pa_hmdb51" and private.count("test") == 4 * 8
     for shard in private.splits["test"]:
-        for clip in read_shard(store.fetch(shard.blob, tmp_path), private.geometry, private.encoding):
+        for clip in read_shard(store.get(shard.blob), "shard", private.geometry, private.encoding):
             (frame,), number = clip.indices, int("walk" in clip.source)
             assert frame >= 2
             assert clip.budget == (int(frame <= 5), 1 - number, number, int(frame < 5), int(frame > 5)), clip.id

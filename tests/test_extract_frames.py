@@ -74,7 +74,7 @@ def extract(store: Store, root: Path | str | None, **settings: Any) -> tuple[Cli
 
 def clips_of(store: Store, clip_set: ClipSet, folder: Path) -> dict[str, list[Clip]]:
     return {split: [clip for shard in shards for clip in
-                    read_shard(store.fetch(shard.blob, folder), clip_set.geometry, clip_set.encoding)]
+                    read_shard(store.get(shard.blob), "shard", clip_set.geometry, clip_set.encoding)]
             for split, shards in clip_set.splits.items()}
 
 

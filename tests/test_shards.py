@@ -43,14 +43,14 @@ def tar_of(path: Path, *members: tuple[str, bytes]) -> Path:
 
 
 def read(path: Path) -> list[Clip]:
-    return list(read_shard(path, GEOMETRY, "raw"))
+    return list(read_shard(path.read_bytes(), path.name, GEOMETRY, "raw"))
 
 
 def test_raw_clips_come_back_exactly(store: Store, tmp_path: Path) -> None:
     clips = [clip(number, budget=(1, 0, 1) if number == 2 else 3) for number in range(7)]
     shards = write_shards(store, iter(clips), "raw", shard_bytes=12_000)
     assert [shard.clips for shard in shards] == [3, 3, 1]
-    found = [one for shard in shards for one in read(store.fetch(shard.blob, tmp_path))]
+    found = [one for shard in shards for one in read_shard(store.get(shard.blob), "shard", GEOMETRY, "raw")]
     assert len(found) == 7
     for one, other in zip(found, clips, strict=True):
         assert np.array_equal(one.frames, other.frames) and one.frames.flags.writeable
@@ -65,7 +65,7 @@ def test_equal_clips_give_equal_shards(store: Store) -> None:
 
 def test_a_shard_is_a_plain_tar_of_pairs(store: Store, tmp_path: Path) -> None:
     (shard,) = write_shards(store, [clip(0), clip(1)], "raw")
-    with tarfile.open(store.fetch(shard.blob, tmp_path)) as tar:
+    with tarfile.open(fileobj=io.BytesIO(store.get(shard.blob))) as tar:
         assert tar.getnames() == ["00000000.json", "00000000.raw", "00000001.json", "00000001.raw"]
         pixels, labels = tar.extractfile("00000001.raw"), tar.extractfile("00000001.json")
         assert pixels and pixels.read() == clip(1).frames.tobytes()
@@ -141,7 +141,7 @@ def test_a_cut_or_foreign_file_is_refused(tmp_path: Path) -> None:
     assert len(read(whole)) == 1
     (tmp_path / "cut.tar").write_bytes(whole.read_bytes()[:3000])
     (tmp_path / "text.tar").write_text("no tar at all")
-    for name in ("cut.tar", "text.tar", "absent.tar"):
+    for name in ("cut.tar", "text.tar"):
         with pytest.raises(PrivadvError, match=f"{name}: not a readable shard"):
             read(tmp_path / name)
 

@@ -10,7 +10,6 @@ import os
 import pickle
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +17,6 @@ from pathlib import Path
 import pytest
 
 import privadv.store.objects
-from privadv.cache import BlobCache
 from privadv.errors import PrivadvError
 from privadv.store import Blob, Store
 
@@ -59,14 +57,11 @@ def test_an_object_of_another_size_is_sent_again(store: Store) -> None:
     assert store.get(blob) == b"first"
 
 
-def test_one_spoiled_byte_is_an_error_that_names_the_key(store: Store, tmp_path: Path) -> None:
+def test_one_spoiled_byte_is_an_error_that_names_the_key(store: Store) -> None:
     blob = store.put(b"0123456789")
     store.write(blob.key, b"01234x6789")
     with pytest.raises(PrivadvError, match=f"{blob.key} .*corrupt"):
         store.get(blob)
-    with pytest.raises(PrivadvError, match=f"{blob.key} .*corrupt"):
-        store.fetch(blob, tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_blob_is_an_error_that_names_the_key(store: Store) -> None:
@@ -161,50 +156,13 @@ def test_a_create_whose_answer_was_lost_still_knows_that_it_won(proxy: CuttingPr
     assert not store.create("epoch", b"mine")
 
 
-def test_a_body_that_breaks_off_is_got_again(proxy: CuttingProxy, tmp_path: Path) -> None:
+def test_a_body_that_breaks_off_is_got_again(proxy: CuttingProxy) -> None:
     store = Store.from_environment()
     data = os.urandom(1 << 20)
     blob = store.put(data)
     proxy.allowed = 10_000
     assert store.get(blob) == data
     assert proxy.allowed is None
-    proxy.allowed = 10_000
-    assert store.fetch(blob, tmp_path).read_bytes() == data
-    assert proxy.allowed is None
-
-
-def test_a_fetched_file_is_kept_and_found_again(store: Store, tmp_path: Path) -> None:
-    blob = store.put(b"clip" * 1000)
-    path = store.fetch(blob, tmp_path)
-    assert path.read_bytes() == b"clip" * 1000
-    store.remove([blob.key])
-    assert store.fetch(blob, tmp_path) == path
-    assert Store.from_environment().fetch(blob, tmp_path) == path
-
-
-@pytest.mark.parametrize("spoiled", [b"clix", b"cli"])
-def test_a_spoiled_cache_file_is_got_again(store: Store, tmp_path: Path, spoiled: bytes) -> None:
-    blob = store.put(b"clip")
-    (tmp_path / blob.sha256).write_bytes(spoiled)
-    assert store.fetch(blob, tmp_path).read_bytes() == b"clip"
-
-
-def test_the_cache_evicts_what_was_not_used_for_longest(tmp_path: Path) -> None:
-    now = time.time()
-    for name, age in (("recent", 10), ("old", 8000), ("older", 9000)):
-        (tmp_path / name).write_bytes(b"x" * 100)
-        os.utime(tmp_path / name, (now - age, now - age))
-    BlobCache(tmp_path, limit=250).obtain("first", 50, lambda file: None)
-    assert {path.name for path in tmp_path.iterdir()} == {"recent", "old", "first"}
-    BlobCache(tmp_path, limit=1).obtain("second", 50, lambda file: None)
-    assert {path.name for path in tmp_path.iterdir()} == {"recent", "first", "second"}
-
-
-def test_a_cache_that_cannot_be_written_is_named(store: Store, tmp_path: Path) -> None:
-    blob = store.put(b"clip")
-    (tmp_path / "cache").write_text("no folder")
-    with pytest.raises(PrivadvError, match=f"{tmp_path}/cache/{blob.sha256}: cannot be kept"):
-        store.fetch(blob, tmp_path / "cache")
 
 
 def _get_in_child(store: Store, inherited: object, blob: Blob) -> None:
@@ -254,7 +212,6 @@ def test_an_unset_variable_is_named(store_environment: dict[str, str], name: str
     ("PRIVADV_S3_ENDPOINT", "http://", "PRIVADV_S3_ENDPOINT is not of the form"),
     ("PRIVADV_S3_ENDPOINT", "http://127.0.0.1:9000/bucket", "PRIVADV_S3_ENDPOINT is not of the form"),
     ("PRIVADV_S3_BUCKET", "No_Bucket!", "PRIVADV_S3_BUCKET 'No_Bucket!'"),
-    ("PRIVADV_CACHE_BYTES", "20G", "PRIVADV_CACHE_BYTES = '20G'"),
 ])
 def test_a_malformed_variable_is_named(store_environment: dict[str, str], name: str, value: str,
                                        told: str) -> None:

@@ -169,13 +169,11 @@ def test_eight_processes_race_for_a_key_and_one_wins(store: Store, tmp_path: Pat
     print("20 races of 8 processes for one key: one winner each")
 
 
-def test_a_truncated_object_is_never_taken_for_whole(store: Store, tmp_path: Path) -> None:
+def test_a_truncated_object_is_never_taken_for_whole(store: Store) -> None:
     blob = store.put(b"0123456789" * 1000)
     store.write(blob.key, b"0123456789" * 999)
-    for read in (lambda: store.get(blob), lambda: store.fetch(blob, tmp_path)):
-        with pytest.raises(PrivadvError, match=f"{blob.key} .*corrupt.*verify --delete.*rerun="):
-            read()
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(PrivadvError, match=f"{blob.key} .*corrupt.*verify --delete.*rerun="):
+        store.get(blob)
 
 
 @pytest.fixture
@@ -301,11 +299,11 @@ def test_a_server_that_falls_silent_is_given_up_in_one_line(
     assert store.get(blob) == BIG  # a body that stops half-way is got again
 
 
-def test_a_slow_connection_is_waited_for(proxy: FaultyProxy, tmp_path: Path) -> None:
+def test_a_slow_connection_is_waited_for(proxy: FaultyProxy) -> None:
     store = Store.from_environment()
     proxy.pace = 4_000, 0.005
     blob = store.put(BIG)
-    assert store.get(blob) == BIG and store.fetch(blob, tmp_path).read_bytes() == BIG
+    assert store.get(blob) == BIG
 
 
 CROWDED = """
@@ -318,7 +316,7 @@ from privadv.data.manifest import Clip, Geometry
 import privadv.stages.stage
 from privadv.data.shards import write_shards
 from privadv.stages.stage import execute
-from privadv.store import Blob, Store
+from privadv.store import Store
 
 class Config(Section):
     pass
@@ -326,9 +324,7 @@ class Config(Section):
 def run(config: Config, context, what: str) -> Config:
     folder, geometry = Path(sys.argv[1]), Geometry(frames=16, height=112, width=112)
     clips = [Clip(str(n), np.zeros(geometry.shape, np.uint8), 0, 0, "v", (0,) * 16) for n in range(4)]
-    if what == "fetch":
-        context.store.fetch(Blob.parse(sys.argv[2], "blob"), folder / "cache")
-    elif what == "clips":
+    if what == "clips":
         ClipArray.write(folder / "clips.u8", clips, 4, geometry)
     else:
         write_shards(context.store, clips, "raw")
@@ -338,7 +334,7 @@ stage = types.ModuleType("privadv.stages.crowded")
 stage.__dict__.update(Config=Config, run=run)
 sys.modules["privadv.stages.crowded"] = stage
 privadv.stages.stage.code_version = lambda stage: "code"  # it is no file of the project
-for what in ("fetch", "clips", "shards"):
+for what in ("clips", "shards"):
     try:
         execute("crowded", "{}", "code", sys.argv[1] + "/output", {}, what=what)
     except SystemExit as ended:
@@ -351,16 +347,15 @@ print(sorted(path.name for path in Path(sys.argv[1]).rglob("*") if path.is_file(
 def test_a_full_disk_of_this_machine_is_one_line_and_leaves_nothing(store: Store, tmp_path: Path) -> None:
     unshare = shutil.which("unshare")
     assert unshare, "needs unshare(1) to have a small disk of its own"
-    blob = store.put(os.urandom(3 << 20))
     namespaces = ["-m"] if os.geteuid() == 0 else ["-r", "-m"]
-    script = f"mount -t tmpfs -o size=1m none {tmp_path} && exec {sys.executable} -c \"$0\" {tmp_path} \"$1\""
+    script = f"mount -t tmpfs -o size=1m none {tmp_path} && exec {sys.executable} -c \"$0\" {tmp_path}"
     environment = {name: value for name, value in os.environ.items() if name not in ("PRIVADV_WORKSPACE",
                    "MLFLOW_TRACKING_URI")} | {"TMPDIR": str(tmp_path)}  # fmt: skip
-    done = subprocess.run([unshare, *namespaces, "sh", "-c", script, CROWDED, blob.canonical()],
+    done = subprocess.run([unshare, *namespaces, "sh", "-c", script, CROWDED],
                           cwd=PROJECT, capture_output=True, text=True, env=environment)  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith("privadv: crowded: ")]
-    assert len(said) == 3 and all("No space left on device" in line and "free some space" in line for line in said)
+    assert len(said) == 2 and all("No space left on device" in line and "free some space" in line for line in said)
     *ended, left = (line for line in done.stdout.splitlines() if not line.startswith("tracking: "))
-    assert ended == [f"{what} ended with 2" for what in ("fetch", "clips", "shards")] and left == "[]"
-    print("a full disk met by a download, by mapped clips and by a shard: a line each, nothing left behind")
+    assert ended == [f"{what} ended with 2" for what in ("clips", "shards")] and left == "[]"
+    print("a full disk met by a layout of clips and by a shard: a line each, nothing left behind")

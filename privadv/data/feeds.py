@@ -26,8 +26,8 @@ from privadv.store import Store
 Player = Literal["target", "budget"]
 BATCH = 32
 """Clips that pass through a model together where nothing is learned."""
-AHEAD = 4
-"""Shards on their way while one is laid out."""
+AHEAD = 2
+"""Shards on their way, into memory, while one is laid out."""
 
 
 class Frames:
@@ -197,7 +197,7 @@ def to_uint8(clips: Tensor) -> np.ndarray:
 def open_split(store: Store, clips: ClipSet, split: str, folder: Path) -> ClipArray:
     """Bring a split's shards to ``folder`` once and lay their clips out there.
 
-    ``AHEAD`` shards travel while one is laid out; ``folder`` takes the split's size and those, memory one shard's at most.
+    ``AHEAD`` shards travel while one is laid out: memory holds those three at most, ``folder`` takes the split's size.
 
     Raises:
         PrivadvError: the set has no such split, or it is empty.
@@ -210,20 +210,19 @@ def open_split(store: Store, clips: ClipSet, split: str, folder: Path) -> ClipAr
     path = folder / f"{clips.digest()[:32]}-{split}.u8"
     if path.exists():
         return ClipArray.open(path)
-    return ClipArray.write(path, _stored(store, clips, split, folder), count, clips.geometry)
+    return ClipArray.write(path, _stored(store, clips, split), count, clips.geometry)
 
 
-def _stored(store: Store, clips: ClipSet, split: str, folder: Path) -> Iterator[Clip]:
-    """A split's clips in order; a shard's file goes once they are read."""
+def _stored(store: Store, clips: ClipSet, split: str) -> Iterator[Clip]:
+    """A split's clips in order."""
     shards = clips.splits[split]
     with ThreadPoolExecutor(AHEAD) as pool:
-        coming = deque(pool.submit(store.fetch, shard.blob, folder) for shard in shards[:AHEAD])
+        coming = deque(pool.submit(store.get, shard.blob) for shard in shards[:AHEAD])
         try:
             for number, shard in enumerate(shards):
-                path = coming.popleft().result()
-                coming.extend(pool.submit(store.fetch, later.blob, folder) for later in shards[number + AHEAD :][:1])
-                yield from read_shard(path, clips.geometry, clips.encoding, shard.clips)
-                path.unlink()
+                data = coming.popleft().result()
+                coming.extend(pool.submit(store.get, later.blob) for later in shards[number + AHEAD :][:1])
+                yield from read_shard(data, shard.blob.key, clips.geometry, clips.encoding, shard.clips)
         finally:
             for future in coming:
                 future.cancel()

@@ -12,7 +12,6 @@ import math
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,34 +55,36 @@ def write_shards(
     return tuple(shards)
 
 
-def read_shard(path: Path, geometry: Geometry, encoding: Encoding, clips: int | None = None) -> Iterator[Clip]:
+def read_shard(
+    data: bytes, where: str, geometry: Geometry, encoding: Encoding, clips: int | None = None
+) -> Iterator[Clip]:
     """Read the clips of one tar in order, of which there must be ``clips``; nothing is ever unpacked to disk.
 
     Raises:
-        PrivadvError: names the file and the member that is no regular one of such a pair, is larger than a
+        PrivadvError: names the shard, as ``where``, and the member that is no regular one of such a pair, is larger than a
             clip of ``geometry`` can be, holds another number of pixels, or is one too many.
     """
     count = 0
     try:
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
             members = iter(tar)
             for member in members:
                 count += 1
                 if clips is not None and count > clips:
-                    raise PrivadvError(f"{path}: holds more than its {clips} clips, such as {member.name[:80]!r}")
-                text = _read(tar, member, r"\d{8}\.json", LABEL_BYTES, path)
-                labels = _labels_in(text, f"{path}: {member.name}")
+                    raise PrivadvError(f"{where}: holds more than its {clips} clips, such as {member.name[:80]!r}")
+                text = _read(tar, member, r"\d{8}\.json", LABEL_BYTES, where)
+                labels = _labels_in(text, f"{where}: {member.name}")
                 pixels = next(members, None)
                 if pixels is None:
-                    raise PrivadvError(f"{path}: {member.name} has no pixels: the shard is cut short")
+                    raise PrivadvError(f"{where}: {member.name} has no pixels: the shard is cut short")
                 name = re.escape(member.name[:8] + "." + SUFFIX[encoding])
                 limit = math.prod(geometry.shape) + (LABEL_BYTES if encoding == "jpeg" else 0)
-                data = _read(tar, pixels, name, limit, path)
-                yield Clip(frames=decode(data, geometry, encoding, f"{path}: {pixels.name}"), **labels)
+                content = _read(tar, pixels, name, limit, where)
+                yield Clip(frames=decode(content, geometry, encoding, f"{where}: {pixels.name}"), **labels)
     except (tarfile.TarError, OSError, ValueError, RecursionError) as error:
-        raise PrivadvError(f"{path}: not a readable shard ({error}): delete it and fetch it again") from None
+        raise PrivadvError(f"{where}: not a readable shard ({error}): run the stage that wrote it again") from None
     if clips is not None and count < clips:
-        raise PrivadvError(f"{path}: holds {count} clips where the manifest says {clips}: render it again")
+        raise PrivadvError(f"{where}: holds {count} clips where the manifest says {clips}: render it again")
 
 
 def encode(frames: np.ndarray, encoding: Encoding) -> bytes:
@@ -158,11 +159,11 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(member, io.BytesIO(data))
 
 
-def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, limit: int, path: Path) -> bytes:
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str, limit: int, where: str) -> bytes:
     if not member.isreg() or not re.fullmatch(name, member.name):
-        raise PrivadvError(f"{path}: member {member.name[:80]!r} does not belong in a shard")
+        raise PrivadvError(f"{where}: member {member.name[:80]!r} does not belong in a shard")
     if not 0 <= member.size <= limit:
-        raise PrivadvError(f"{path}: {member.name} has {member.size} bytes, at most {limit} expected")
+        raise PrivadvError(f"{where}: {member.name} has {member.size} bytes, at most {limit} expected")
     file = tar.extractfile(member)
     assert file is not None
     return file.read()

@@ -21,12 +21,10 @@ import minio.deleteobjects
 import minio.error
 import pydantic
 
-from privadv.cache import BlobCache
 from privadv.config import Section
 from privadv.errors import PrivadvError
 from privadv.store.client import connect, explained, insistently
 
-CACHE_BYTES = 20 << 30
 PART_BYTES = 64 << 20
 CHUNK_BYTES = 1 << 20
 DOWNLOADS = 3
@@ -76,12 +74,10 @@ class Store:
     Every method raises PrivadvError in one line when the server cannot be reached or refuses.
     """
 
-    def __init__(self, endpoint: str, bucket: str, credentials: tuple[str, str], region: str = "us-east-1",
-                 cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, endpoint: str, bucket: str, credentials: tuple[str, str], region: str = "us-east-1") -> None:
         """``endpoint`` is ``http(s)://host:port``; ``credentials`` are access key and secret key."""
         self.endpoint, self.bucket, self.region = endpoint, bucket, region
-        self._credentials, self._cache_bytes = credentials, cache_bytes
-        self._caches: dict[Path, BlobCache] = {}
+        self._credentials = credentials
         self._client_of: tuple[int, minio.Minio] | None = None
 
     @classmethod
@@ -100,8 +96,7 @@ class Store:
                                    "which brings its own S3 server")
         endpoint, access, secret = (environ[name] for name in required)
         store = cls(endpoint.rstrip("/"), bucket or environ.get("PRIVADV_S3_BUCKET") or "privadv", (access, secret),
-                    environ.get("PRIVADV_S3_REGION") or "us-east-1",
-                    _cache_bytes(environ.get("PRIVADV_CACHE_BYTES")))
+                    environ.get("PRIVADV_S3_REGION") or "us-east-1")
         if not bucket:  # one that a user misspelt is not to be made
             store._ensure_bucket()
         return store
@@ -146,17 +141,6 @@ class Store:
         buffer = io.BytesIO()
         self._download(blob.key if not folder else f"{folder}/{blob.sha256}", blob, buffer)
         return buffer.getvalue()
-
-    def fetch(self, blob: Blob, folder: Path) -> Path:
-        """A verified file of the blob's bytes in the bounded cache ``folder``; re-used when present.
-
-        Open it at once, and fetch again before opening it again: files unused for an hour may be evicted.
-
-        Raises:
-            PrivadvError: as for :meth:`get`.
-        """
-        cache = self._caches.setdefault(folder, BlobCache(folder, self._cache_bytes))
-        return cache.obtain(blob.sha256, blob.bytes, lambda file: self._download(blob.key, blob, file))
 
     def check(self, blob: Blob) -> str:
         """What is wrong with a stored blob, in a line; nothing where it is whole."""
@@ -338,12 +322,6 @@ class Store:
 
     def _explained(self, what: str) -> AbstractContextManager[None]:
         return explained(f"S3 at {self.endpoint}, bucket '{self.bucket}'", what)
-
-
-def _cache_bytes(text: str | None) -> int:
-    if text and not text.isdecimal():
-        raise PrivadvError(f"PRIVADV_CACHE_BYTES = '{text}' is no whole number of bytes: mend it")
-    return int(text) if text else CACHE_BYTES
 
 
 def _identify(data: bytes | Path) -> Blob:
