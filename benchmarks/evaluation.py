@@ -19,12 +19,12 @@ from privadv.data.manifest import SPLITS, ClipSet
 from privadv.models.checkpoint import ModelRef, Trained, save_weights
 from privadv.models.degradation import Degradation, TransformNet
 from privadv.run_config import RunConfig
-from privadv.seaweed import SeaweedServer
 from privadv.stages import attack, extract_frames, render
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import put_curves, put_filter, put_reader
 from privadv.store import Store
 from privadv.training import Fitted, Job
+from privadv.workspace.seaweed import SeaweedServer
 
 CONFIG = Path("configs/smoke.yaml")
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from privadv.seaweed import SeaweedServer
 from privadv.store import Store
+from privadv.workspace.seaweed import SeaweedServer
 
 
 class GivenServer:

@@ -25,8 +25,8 @@ import urllib3
 import yaml
 
 from privadv.errors import PrivadvError
-from privadv.seaweed import _free_ports
 from privadv.store import Store
+from privadv.workspace.seaweed import _free_ports
 
 pytestmark = pytest.mark.k8s
 

@@ -15,8 +15,8 @@ from test_store_faults import PROJECT, blob_of, whole_or_absent
 
 import privadv.store.objects
 from privadv.errors import PrivadvError
-from privadv.seaweed import SeaweedServer
 from privadv.store import Store
+from privadv.workspace.seaweed import SeaweedServer
 
 pytestmark = pytest.mark.store
 KILLS = 10
@@ -61,7 +61,7 @@ FILLING = """
 import os, sys
 from pathlib import Path
 from privadv.errors import PrivadvError
-from privadv.seaweed import SeaweedServer
+from privadv.workspace.seaweed import SeaweedServer
 from privadv.store import Store
 server = SeaweedServer(Path(sys.argv[1]) / "s3")
 server.start()

@@ -15,14 +15,15 @@ import torch
 from safetensors.numpy import load_file
 
 from privadv.errors import PrivadvError
-from privadv.import_tf import import_checkpoints, main
+from privadv.import_tf import import_checkpoints
+from privadv.import_tf.__main__ import main
+from privadv.import_tf.checkpoint import locate, variables
+from privadv.import_tf.table import crc32c, unsnappy
 from privadv.models.tensorflow.c3d import TfC3D
 from privadv.models.tensorflow.mobilenet import TfMobileNet
 from privadv.models.tensorflow.same import conv_same, conv_transpose_same, max_pool_same
 from privadv.models.tensorflow.scopes import Options
 from privadv.models.tensorflow.transform_net import TfTransformNet
-from privadv.tf_checkpoint import locate, variables
-from privadv.tf_table import crc32c, unsnappy
 
 Values = dict[str, np.ndarray]
 RANDOM = np.random.default_rng(0)

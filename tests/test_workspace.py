@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-import privadv.seaweed
+import privadv.workspace.seaweed
 from privadv.errors import PrivadvError
-from privadv.seaweed import SeaweedServer
 from privadv.store import Store
 from privadv.workspace import Workspace
+from privadv.workspace.seaweed import SeaweedServer
 
 HOLDER = """
 import signal, sys, time
@@ -53,9 +53,9 @@ def no_other_store(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def first_ports_taken(s3_server: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when another program takes one of the ports between the choice and the start."""
-    free = privadv.seaweed._free_ports
+    free = privadv.workspace.seaweed._free_ports
     taken = iter([s3_server._port])
-    monkeypatch.setattr(privadv.seaweed, "_free_ports", lambda: next(taken, None) or free())
+    monkeypatch.setattr(privadv.workspace.seaweed, "_free_ports", lambda: next(taken, None) or free())
 
 
 @pytest.mark.usefixtures("first_ports_taken")
@@ -175,7 +175,7 @@ def test_the_server_goes_with_its_run(tmp_path: Path) -> None:
 
 
 def test_a_missing_program_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(privadv.seaweed.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(privadv.workspace.seaweed.sysconfig, "get_path", lambda name: str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PrivadvError, match="'weed' is not installed"):
         SeaweedServer(tmp_path / "s3").start()

@@ -1,13 +1,11 @@
-"""Old TensorFlow checkpoints become models of this project: ``python -m privadv.import_tf PATH OUT``.
+"""Old TensorFlow checkpoints become models of this project.
 
 Every variable is accounted for: imported, dropped because it is known to be no part of a network, or refused by name.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -18,11 +16,10 @@ from safetensors.torch import save
 from torch import nn
 
 from privadv.config import Section
-from privadv.console import say
 from privadv.errors import PrivadvError
+from privadv.import_tf.checkpoint import locate, variables
 from privadv.models.shelf import NamedModel
 from privadv.models.tensorflow.c3d import TfC3D
-from privadv.models.tensorflow.same import Range
 from privadv.models.tensorflow.scopes import (
     Found,
     Options,
@@ -36,7 +33,6 @@ from privadv.models.tensorflow.scopes import (
 )
 from privadv.models.tensorflow.transform_net import TfTransformNet
 from privadv.store import Blob
-from privadv.tf_checkpoint import locate, variables
 
 SHOWN = 12
 
@@ -156,45 +152,3 @@ def _write(out: Path, manifest: Imported, weights: dict[str, bytes]) -> None:
     for role, data in weights.items():
         (out / manifest.models[role].file).write_bytes(data)
     (out / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")
-
-
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m privadv.import_tf", description=__doc__)
-    parser.add_argument("path", type=Path, help="a checkpoint, its folder, or a folder of such folders")
-    parser.add_argument("out", type=Path, help="the folder to write manifest.json and the weights to")
-    parser.add_argument(
-        "--allow-unknown", nargs="+", default=[], metavar="NAME", help="variables to leave out"
-    )
-    parser.add_argument(
-        "--allow-missing", nargs="+", default=[], metavar="NAME", help="variables to go without"
-    )
-    parser.add_argument("--clip", nargs=3, type=int, default=[16, 112, 112], metavar=("T", "H", "W"))
-    parser.add_argument(
-        "--reads", choices=Range.__args__, help="the range the networks read, if not the usual"
-    )
-    parser.add_argument(
-        "--statistics", choices=["moving", "batch"], help="what the batch norms use, if not the usual"
-    )
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    given = _arguments(arguments)
-    chosen = {key: value for key, value in vars(given).items() if key not in ("path", "out")}
-    try:
-        manifest = import_checkpoints(given.path, given.out, Options(**chosen))
-    except PrivadvError as error:
-        print(f"privadv: import_tf: {error}", file=sys.stderr)
-        return 2
-    for role, model in manifest.models.items():
-        classes = f", {model.classes} classes" if model.classes else ""
-        say(f"{role}: {model.scope} of {model.source}{classes} -> {given.out / model.file}")
-    for kind, count in manifest.dropped.items():
-        say(f"dropped: {count} x {kind}")
-    for note in manifest.notes:
-        say(f"note: {note}")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from privadv.errors import PrivadvError
-from privadv.tf_table import Message, crc32c, read_message, read_table, unmask
+from privadv.import_tf.table import Message, crc32c, read_message, read_table, unmask
 
 TYPES = {
     1: "<f4",

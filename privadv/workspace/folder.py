@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from privadv.errors import PrivadvError
-from privadv.mlflow_server import MlflowServer
-from privadv.seaweed import SeaweedServer
 from privadv.store import Store
+from privadv.workspace.mlflow_server import MlflowServer
+from privadv.workspace.seaweed import SeaweedServer
 
 PASSED_ON = ("PRIVADV_S3_ENDPOINT", "PRIVADV_S3_BUCKET", "PRIVADV_S3_REGION", "AWS_ACCESS_KEY_ID",
              "AWS_SECRET_ACCESS_KEY")
