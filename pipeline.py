@@ -253,6 +253,8 @@ def compile_pipeline(options: argparse.Namespace) -> None:
 
 def submit(options: argparse.Namespace) -> int:
     """The pipeline to a Kubeflow Pipelines server, as one run or as a schedule of runs."""
+    if options.wait and (options.cron or options.every):
+        raise PrivadvError("--wait follows one run, and --cron and --every make a schedule of them: leave one out")
     config = configured(options)
     submission = Submission(
         name=run_name(config.name, *options.label, f"seed{config.seed}"), parameters=parameters(config, marked(options.rerun)),
@@ -302,7 +304,7 @@ def load(path: Path, settings: Sequence[str], seed: int | None) -> RunConfig:
                 raise PrivadvError(f"--set {setting}: '{name}' is no section of {path}")
         try:
             section[last] = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             raise PrivadvError(f"--set {setting}: the value is no YAML: quote it") from None
     if seed is not None:
         data["seed"] = seed
@@ -356,7 +358,16 @@ def read_here(config: RunConfig) -> list[Path]:
 def _seeds(text: str) -> list[int]:
     if not re.fullmatch(r"\d+(,\d+)*", text):
         raise argparse.ArgumentTypeError(f"'{text}' names no seeds: write numbers, such as 0,1,2")
-    return [int(part) for part in text.split(",")]
+    seeds = [int(part) for part in text.split(",")]
+    if len(set(seeds)) < len(seeds):
+        raise argparse.ArgumentTypeError(f"'{text}' names a seed twice: name each once")
+    return seeds
+
+
+def _seconds(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds: write 1 or more")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -404,7 +415,7 @@ def _server_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--wait", action="store_true", help="follow the run; fail if it fails")
     often = options.add_mutually_exclusive_group()
     often.add_argument("--cron", help="again and again: six fields, the first are seconds")
-    often.add_argument("--every", type=int, metavar="SECONDS", help="again and again")
+    often.add_argument("--every", type=_seconds, metavar="SECONDS", help="again and again")
 
 
 def main() -> int:
@@ -412,7 +423,7 @@ def main() -> int:
     try:
         variants = expanded(options)
         for one in variants:
-            load(one.config, one.set, one.seed)  # before the first starts: a mistake in the last is one in all
+            parameters(load(one.config, one.set, one.seed))  # before the first starts: a mistake in the last is one in all
         return max(one.verb(one) or 0 for one in variants)
     except PrivadvError as error:
         print(f"privadv: {error}", file=sys.stderr)

@@ -25,7 +25,8 @@ from privadv.errors import PrivadvError
 # What a pod of the pipeline is given too; the rest of this machine's environment stays here.
 PASSED_ON = ("PRIVADV_RUN", "PRIVADV_S3_ENDPOINT", "PRIVADV_S3_BUCKET", "PRIVADV_S3_REGION", "PRIVADV_WORKERS",
              "PRIVADV_TRACKING_WAIT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-             "AWS_SESSION_TOKEN", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "OMP_NUM_THREADS")
+             "AWS_SESSION_TOKEN", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME",
+             "MLFLOW_TRACKING_PASSWORD", "MLFLOW_EXPERIMENT_NAME", "PRIVADV_DETERMINISTIC", "OMP_NUM_THREADS")
 SHARED_MEMORY = "8g"
 LABEL = "privadv.image"
 LOST = DockerException, requests.RequestException

@@ -98,7 +98,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         data = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
     except OSError as error:
         raise PrivadvError(f"{path}: cannot read the configuration ({error.strerror}): check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no such date
         reason = " ".join(str(error).split())
         raise PrivadvError(f"{path}: not valid YAML ({reason[:200]}): mend that line") from None
     if not isinstance(data, dict):

@@ -39,8 +39,8 @@ def forced(rerun: str) -> dict[str, str]:
 
 
 def settled(config: RunConfig) -> str:
-    """The run as JSON, without where a cluster runs it."""
-    return json.dumps(config.model_dump(mode="json", exclude={"cluster"}), sort_keys=True, separators=(",", ":"))
+    """The run as JSON, without where a cluster runs it and in how many tasks: the results know neither."""
+    return json.dumps(config.model_dump(mode="json", exclude={"cluster", "fan_out"}), sort_keys=True, separators=(",", ":"))
 
 
 def plan(

@@ -28,7 +28,8 @@ from privadv.stages.train_adversarial import Config as TrainAdversarial
 
 
 class RunConfig(Section):
-    """The run ``name``; every random draw after extraction follows ``seed``; ``rows`` are evaluated besides raw and filter.
+    """The run ``name``; ``rows`` are evaluated besides raw and filter. Every random draw after extraction follows ``seed``, but
+    for the noise of baselines and controls, which are rendered once for all seeds.
 
     ``fan_out``: one task attacks a row with the whole suite, or every attacker is a task of its own; the results are the
     same, up to the rounding of sums where the fits of a task share its CPU threads. ``cluster`` says where a cluster runs

@@ -40,7 +40,7 @@ def _axis(sweep: str) -> tuple[str, list[str]]:
     key, equals, text = sweep.partition("=")
     try:
         values = [json.dumps(value) for value in yaml.safe_load(f"[{text}]")]
-    except (yaml.YAMLError, TypeError):
+    except (yaml.YAMLError, TypeError, ValueError):
         values = []
     if not equals or not all(key.split(".")) or not values:
         raise PrivadvError(f"--sweep {sweep}: write section.key=value,value,...")

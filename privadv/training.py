@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
 from queue import Empty
@@ -43,6 +43,9 @@ TRAIN_SAMPLE = 1024
 """Of how many training clips, evenly chosen, the accuracy says whether a reader has fitted them."""
 FITTED = 0.1
 """The training loss below which a reader has fitted its clips and may stop early."""
+
+LEAVING_SECONDS = 5
+"""What a worker process gets to end once it has been told to."""
 
 Curves = dict[str, list[tuple[int, float]]]
 Tick = Callable[[int], None]
@@ -144,7 +147,7 @@ def fit_all(jobs: Sequence[Job], workers: int, what: str, checkpoints: Checkpoin
     """
     if group.count() > 1:
         return _fit_together(jobs, what, checkpoints)
-    context = get_context("spawn")
+    context, others = get_context("spawn"), set(active_children())
     ticks: Queue[int] = context.Queue()
     places: Queue[str] = context.Queue()
     for where in _places(workers):
@@ -157,6 +160,7 @@ def fit_all(jobs: Sequence[Job], workers: int, what: str, checkpoints: Checkpoin
         progress(what, sum(job.config.steps for job in jobs)) as bar,
     ):
         futures = [pool.submit(_fit_in_worker, job, checkpoints.piece(job.name)) for job in jobs]
+        working = set(active_children()) - others
         try:
             for ticked in _ticks(ticks, futures):
                 bar.advance(ticked)
@@ -165,6 +169,13 @@ def fit_all(jobs: Sequence[Job], workers: int, what: str, checkpoints: Checkpoin
             raise PrivadvError(
                 f"{what}: a worker process was killed, most likely for memory: set PRIVADV_WORKERS=1"
             ) from None
+        except BaseException:  # a job failed, or this process is told to leave: the pool would wait for all that is left
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in working:
+                worker.terminate()
+            for worker in working:
+                worker.join(LEAVING_SECONDS)
+            raise
     return {one.name: one for one in fitted}
 
 

@@ -41,6 +41,8 @@ CONFIGS = [
     EntropyConfig(rounds=2, target_steps=2, budget_steps=2, target_bar=1.1, reconstruction=0.5),
     GRLConfig(rounds=2, steps=2),
     GRLConfig(rounds=2, steps=2, form="alternating"),
+    GRLConfig(rounds=2, steps=2, accumulate=2, decay_target=0.1),
+    EntropyConfig(rounds=2, target_steps=2, budget_steps=2, target_bar=1.1, accumulate=3),
 ]
 
 
@@ -355,6 +357,54 @@ def test_one_reversal_step_is_the_saddle_step_by_hand() -> None:
     for mine, other in zip(cast.degradation.parameters(), twin.degradation.parameters(), strict=True):
         assert mine.grad is not None and other.grad is not None
         assert torch.allclose(mine.grad, other.grad, atol=1e-6)
+
+
+class Halves(Toy):
+    """Each batch of another toy in two halves, one after the other."""
+
+    def draw(self, count: int = 32) -> tuple[Tensor, Tensor, Tensor]:
+        if not hasattr(self, "left"):
+            self.left: list[tuple[Tensor, ...]] = []
+        if not self.left:
+            whole = super().draw(count)
+            self.left = [tuple(part[:half] if first else part[half:] for part in whole)
+                         for half, first in ((count // 2, True), (count // 2, False))]  # fmt: skip
+        one, other, third = self.left.pop(0)
+        return one, other, third
+
+    def validation(self) -> Iterator[Batch]:
+        first, second = self.target(), self.target()
+        yield torch.cat([first[0], second[0]]), torch.cat([first[1], second[1]])
+
+
+@pytest.mark.parametrize("config", [
+    EntropyConfig(budget_steps=1, target_steps=1, target_bar=1.1, gamma=1.0),
+    GRLConfig(steps=1, form="alternating"),
+    KBeamConfig(max_steps=1, min_steps=1, target_steps=1, target_bar=1.1, budget_bar=1.1),
+], ids=lambda config: config.kind)  # fmt: skip
+def test_accumulated_batches_make_one_update_of_them_all(config: AlgorithmConfig) -> None:
+    casts, feeds = (players(), players()), (Toy(), Halves())
+    for cast, feed, count in zip(casts, feeds, (1, 2), strict=True):
+        config.model_copy(update={"accumulate": count}).build(cast).update(feed)
+    modules = [(cast.degradation, cast.target, cast.budget) for cast in casts]
+    for one, other in zip(*modules, strict=True):
+        for mine, theirs in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
+            assert torch.allclose(mine, theirs, atol=2e-4)
+    assert moved(modules[0][0], players().degradation)
+
+
+def test_where_two_sets_label_the_tasks_entropy_fools_on_the_target_s() -> None:
+    feeds = Toy(shared=False)
+    feeds.budget = lambda: pytest.fail("a budget batch was drawn")  # pyright: ignore[reportAttributeAccessIssue]
+    EntropyConfig().build(players())._fool(feeds)
+
+
+def test_a_c3d_drops_only_while_it_learns_itself() -> None:
+    network = TfC3D(size=(4, 16, 16), width=4, dense=8, dropout=0.5).build(2)
+    clips = torch.rand(2, 3, 4, 16, 16)
+    with frozen(network):
+        assert torch.equal(network(clips), network(clips))
+    assert not torch.equal(network(clips), network(clips))
 
 
 def test_the_seed_s_reconstruction_term_fades_by_rounds() -> None:

@@ -70,7 +70,7 @@ def test_what_a_run_tells_to_set_makes_a_run(name: str) -> None:
     config = pipeline.load(path_of(name), settings, None)
     assert config.attack.profile == "paper" and len(config.attack.attackers) == 10
     assert {config.pretrain_target.init, config.pretrain_budget.init, config.attack.target_init} == {None}
-    assert config.train_adversarial.restart and config.train_adversarial.restart.every in (20, 100)
+    assert config.train_adversarial.restart and config.train_adversarial.restart.every in (10, 20, 100)
 
 
 def table_command() -> list[str]:

@@ -344,6 +344,8 @@ def test_one_stage_takes_manifests_that_a_run_left(tiny: Path) -> None:
 def test_seeds_that_are_none_are_refused_with_the_usage(tiny: Path) -> None:
     done = run(tiny, "--seeds", "a,b")
     assert done.returncode == 2 and "argument --seeds: 'a,b' names no seeds: write numbers" in done.stderr
+    done = run(tiny, "--seeds", "1,0,1")
+    assert done.returncode == 2 and "argument --seeds: '1,0,1' names a seed twice" in done.stderr
 
 
 @pytest.mark.parametrize(("arguments", "complaint"), [
@@ -352,6 +354,9 @@ def test_seeds_that_are_none_are_refused_with_the_usage(tiny: Path) -> None:
     (["--set", "name.first=x"], "'name' is no section"),
     (["--set", "rows=[raw, gray]"], "name raw, filter and a baseline"),
     (["--set", "rows=[raw, filter]"], "name raw, filter and a baseline"),
+    (["--sweep", "rows=[raw, filter, gray], [raw, filter]"], "name raw, filter and a baseline"),
+    (["--set", "name=2024-13-45"], "--set name=2024-13-45: the value is no YAML: quote it"),
+    (["--sweep", "name=2024-13-45"], "--sweep name=2024-13-45: write section.key=value,value,..."),
     (["--rerun", "atack"], "'atack' is no stage"),
     (["--rerun", "attack@a b"], "write the stages and a new mark, such as attack@2"),
     (["--config", "absent.yaml"], "absent.yaml: cannot read"),

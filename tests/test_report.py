@@ -20,7 +20,7 @@ from mlflow.entities import Run as MlflowRun
 from privadv.code_version import code_version
 from privadv.data.manifest import ClipSet, Geometry, Shard, Task
 from privadv.errors import PrivadvError
-from privadv.evaluation import figures, wording
+from privadv.evaluation import figures, identity, wording
 from privadv.evaluation.attributes import floors
 from privadv.evaluation.page import _attackers, render
 from privadv.evaluation.published import published
@@ -180,6 +180,7 @@ class Made:
                 "rows": list(ROWS),
                 "pretrain_budget": {"readers": [{"input": "plain"}, {"input": "adaptive"}]},
                 "train_adversarial": {"algorithm": {"kind": "uniform", "gamma": 2.0}, "models": None, "restart": None},
+                "render": {"draws": 4, "masking": None},
                 "attack": {"note": "<b>&$", "steps": 400},
             }
         )
@@ -217,7 +218,7 @@ class Made:
 
     def _result(self, row: str, kept: float, leaked: float, converged: int, attackers: int) -> RowResult:
         names = [
-            f"{family}/{treatment}/{start}"
+            f"{family}/{treatment}/{'scratch' if row == 'raw' else start}"
             for family in FAMILIES
             for treatment, start in (("adaptive", "warm"), ("standardised", "scratch"))
         ][:attackers]
@@ -227,7 +228,7 @@ class Made:
                 name,
                 BUDGETS,
                 13,
-                leaked - 0.6 * (leaked - 0.08) * ((number + 5) % attackers) / attackers,
+                leaked - (0.3 if row == "raw" else 0.6) * (leaked - 0.08) * ((number + 5) % attackers) / attackers,
                 salt + number,
                 number < converged,
             )
@@ -423,6 +424,33 @@ def test_leakage_counts_with_four_attackers_or_both_controls(
     assert said.startswith("The leakage counts" if counts else "The leakage does not count")
     assert ("NOT READ" in wording.table(found)) == (spatial < 0.9)
     assert ("at least 26%" in wording.headline(found)) == (converged < 4)
+
+
+def test_an_attacker_that_cannot_read_raw_video_is_no_evidence() -> None:
+    evidence = Made(Memory(), rows={"filter": (0.86, 0.26, 5, 12), "planted:spatial": (0.3, 0.5, 2, 2)}).evidence()
+    (raw,) = (one for one in evidence.results if one.row == "raw")
+    able, *rest = raw.attackers
+    for blind, converged, counts in ((able.model_copy(update={"validation": 0.53}), 4, True), (None, 5, True)):
+        attackers = (blind or able, *rest)
+        rows = (raw.model_copy(update={"attackers": attackers}), *(one for one in evidence.results if one.row != "raw"))
+        found = summarise([evidence.model_copy(update={"results": rows})])
+        assert (found.row("filter").converged, found.counts) == (converged, counts)
+        assert (f"cannot read raw video ({able.name})" in wording.verdict(found)) == bool(blind)
+
+
+def test_runs_whose_attackers_learn_from_fewer_releases_are_not_compared() -> None:
+    evidence = Made(Memory()).evidence()
+    fewer = evidence.model_copy(update={"configuration": evidence.configuration.replace('"draws": 4', '"draws": 1')})
+    one, other = identity.tags(evidence), identity.tags(fewer)
+    assert one["digest.suite"] != other["digest.suite"] and one["digest.split"] == other["digest.split"]
+
+
+def test_photos_need_no_control_that_moves() -> None:
+    evidence = Made(Memory(), rows={"filter": (0.86, 0.26, 3, 12)}).evidence()
+    still = evidence.clips.model_copy(update={"geometry": evidence.clips.geometry.model_copy(update={"frames": 1})})
+    rows = tuple(one for one in evidence.results if one.row != "planted:temporal")
+    found = summarise([evidence.model_copy(update={"results": rows, "clips": still})])
+    assert found.counts and "planted:temporal" not in wording.verdict(found)
 
 
 def test_leakage_does_not_count_without_the_controls() -> None:

@@ -58,6 +58,7 @@ def test_a_misspelt_bucket_is_not_created(store: Store) -> None:
 
 def test_what_is_no_root(tmp_path: Path) -> None:
     assert open_root(str(tmp_path)) == Folder(tmp_path.resolve())
-    for root, problem in (("s3://", "names no bucket"), (str(tmp_path / "absent"), "is no folder")):
+    nowhere = [(root, "names no bucket") for root in ("s3://", "s3://a..b/x", "s3://127.0.0.1")]
+    for root, problem in (*nowhere, (str(tmp_path / "absent"), "is no folder")):
         with pytest.raises(PrivadvError, match=problem):
             open_root(root)

@@ -70,6 +70,17 @@ def test_reads_inputs_however_they_come(repeat: Store, tmp_path: Path) -> None:
     assert play(tmp_path / "out", some, '{"times": 2}').text == "from-store some" * 2
 
 
+@pytest.mark.parametrize("content", [b"", b"no json", b"[]", b"\xff\xfe", b"7"])
+def test_an_input_that_is_no_manifest_is_one_line(
+    repeat: Store, tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one.json").write_bytes(content)
+    with pytest.raises(SystemExit) as ended:
+        play(tmp_path / "out", {"one": str(tmp_path / "one.json")})
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("privadv: ")]
+    assert ended.value.code == 2 and len(said) == 1 and "one" in said[0]
+
+
 def test_resume_points_go_once_the_output_is_out(
     repeat: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -414,6 +414,16 @@ def test_the_pretrained_tree_in_one_go(tmp_path: Path) -> None:
         import_checkpoints(tree, tmp_path / "out")
 
 
+def test_members_of_an_ensemble_are_numbered_as_they_were_made(tmp_path: Path) -> None:
+    values: dict[str, np.ndarray] = {}
+    for number in range(4):
+        width = 0.60 - number * 0.02
+        values |= mobilenet_variables(f"BudgetModule_{width}", width, 3, "Logits/Conv2d_1c_1x1")
+    write_v2(tmp_path / "m", values)
+    models = import_checkpoints(tmp_path / "m", tmp_path / "out").models
+    assert [models[f"budget_{k}"].spec["network"]["width"] for k in range(4)] == [0.6, 0.58, 0.56, 0.54]
+
+
 @pytest.mark.parametrize(
     ("scope", "head", "role"),
     [

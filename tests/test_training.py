@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from privadv.evaluation.two_fold import jobs, result, row_metrics
 from privadv.models.clip import R2Plus1D
 from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet
 from privadv.models.reader import ReaderSpec
+from privadv.stages.pretraining import _seeds
 from privadv.store import Store
 from privadv.training import FitConfig, FitJob, fit, fit_all
 from tests.scalars import ScalarsRead
@@ -94,6 +97,30 @@ def test_jobs_in_worker_processes_give_what_they_give_alone(store: Store, tmp_pa
 def test_a_failing_job_stops_the_others_with_its_own_error(store: Store, tmp_path: Path) -> None:
     with pytest.raises(PrivadvError, match="broken: not the weights"):
         fit_all([job(tmp_path), job(tmp_path, name="broken", weights=b"nonsense")], 2, "test", Checkpoints(store, "task"))
+
+
+def test_a_terminated_stage_leaves_its_fits_at_once(store: Store, tmp_path: Path) -> None:
+    def leave(_signal: int, _frame: object) -> None:
+        raise SystemExit(143)
+
+    endless = FitConfig(steps=10_000_000, every=10_000_000)
+    before, others = signal.signal(signal.SIGALRM, leave), set(active_children())
+    try:
+        signal.alarm(6)
+        with pytest.raises(SystemExit):
+            fit_all([job(tmp_path, name=name, config=endless) for name in "abc"], 1, "test", Checkpoints(store, "endless"))
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert set(active_children()) <= others
+
+
+def test_equal_readers_of_neighbouring_seeds_are_not_each_other() -> None:
+    one, other = ReaderSpec(network=ResNet(width=8)), ReaderSpec(network=ResNet(width=4))
+    assert _seeds(3, [one, other]) == [3, 4]
+    suite = [one, other, one, one]
+    drawn = [(seed, spec.canonical()) for run in range(5) for seed, spec in zip(_seeds(run, suite), suite, strict=True)]
+    assert len(set(drawn)) == len(drawn)
 
 
 def test_an_adaptive_fit_ends_with_the_statistics_of_its_own_clips(tmp_path: Path) -> None:

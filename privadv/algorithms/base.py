@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from privadv.config import Section
 from privadv.models.degradation import Degradation
-from privadv.models.losses import hits
+from privadv.models.losses import classification_loss, hits
 from privadv.parallel.group import means, sharing, total
 
 Batch = tuple[Tensor, Tensor]
+Measured = Mapping[str, Tensor]
+"""Scalars of a batch by name; nobody waits for them."""
 
 
 @dataclass
@@ -106,11 +108,22 @@ def validation_accuracy(players: Players, feeds: Feeds) -> float:
 
 
 def recovery(players: Players, lr: float, decay: float) -> torch.optim.Adam:
-    """Adam for filter and target together; ``decay`` is the L2 term of the target's weights, biases left out (seed: 0.001)."""
-    every = list(players.target.parameters())
+    """Adam for filter and target together; ``decay`` as in :func:`decayed`."""
+    return decayed(players.target, lr, decay, *players.degradation.parameters())
+
+
+def recovering(players: Players, clips: Tensor, labels: Tensor) -> tuple[Tensor, Measured]:
+    """L_T of target and filter together."""
+    loss = classification_loss(players.target(players.degradation(clips)), labels)
+    return loss, {"target_loss": loss}
+
+
+def decayed(model: nn.Module, lr: float, decay: float, *others: nn.Parameter) -> torch.optim.Adam:
+    """Adam for a target (and ``others``); ``decay`` is the L2 term of its weights, biases left out (seed: 0.001)."""
+    every = list(model.parameters())
     weights = [parameter for parameter in every if parameter.ndim > 1]
     rest = [parameter for parameter in every if parameter.ndim <= 1]
-    groups = [{"params": [*players.degradation.parameters(), *rest]}, {"params": weights, "weight_decay": decay}]
+    groups = [{"params": [*others, *rest]}, {"params": weights, "weight_decay": decay}]
     return torch.optim.Adam(groups, lr, fused=True)
 
 
@@ -134,8 +147,25 @@ def reported(measured: Mapping[str, float | Tensor]) -> dict[str, float]:
 
 def step(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
     """Descend ``loss`` once with the given optimizers."""
+    descend(1, lambda: (loss, {}), *optimizers)
+
+
+def descend(
+    batches: int, forward: Callable[[], tuple[Tensor, Measured]], *optimizers: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """One update on the mean of ``batches`` losses, which ``forward`` gives with what it measured, each of a batch of its own.
+
+    Gives the means of what was measured.
+    """
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    sums: dict[str, Tensor] = {}
+    for _ in range(batches):
+        loss, measured = forward()
+        (loss / batches).backward()
+        for name, value in measured.items():
+            value = value.detach().double() / batches
+            sums[name] = sums[name] + value if name in sums else value
     for optimizer in optimizers:
         optimizer.step()
+    return sums

@@ -17,21 +17,23 @@ from privadv.algorithms.base import (
     Algorithm,
     AlgorithmConfig,
     Feeds,
+    Measured,
     Players,
+    descend,
     frozen,
+    recovering,
     recovery,
     reported,
-    step,
     validation_accuracy,
 )
 from privadv.models.losses import classification_loss, hits, uniform_loss
-from privadv.parallel.group import means
 
 
 class EntropyConfig(AlgorithmConfig):
     """``reconstruction`` is lambda_0 of lambda_t = lambda_0 * 0.9 ** (t / 10) in round t; the SBU experiment uses 0.5.
 
-    ``sigmoid_target`` present is the seed code's uniform target of 1.0 an attribute, a mistake; the paper profile alone takes it.
+    Steps are updates a round, each over ``accumulate`` batches. ``sigmoid_target`` present is the seed code's uniform target of
+    1.0 an attribute, a mistake; the paper profile alone takes it.
     """
 
     kind: Literal["entropy"] = "entropy"
@@ -44,6 +46,7 @@ class EntropyConfig(AlgorithmConfig):
     target_bar: float = 0.85
     budget_steps: int = pydantic.Field(default=20, ge=1)
     budget_bar: float = 0.95
+    accumulate: int = pydantic.Field(default=1, ge=1)
     lr_degradation: float = pydantic.Field(default=1e-4, gt=0)
     lr_target: float = pydantic.Field(default=1e-5, gt=0)
     lr_budget: float = pydantic.Field(default=1e-2, gt=0)
@@ -85,15 +88,16 @@ class Entropy(Algorithm):
 
     def _fool(self, feeds: Feeds) -> dict[str, Tensor]:
         """The filter alone: keep the target's task, make every budget model say nothing, stay near the picture."""
-        clips, labels = feeds.target()
         with frozen(self.players.target, self.players.budget):
-            filtered = self.players.degradation(clips)
-            target_loss = classification_loss(self.players.target(filtered), labels)
-            private = filtered if feeds.shared else self.players.degradation(feeds.budget()[0])
-            fooled = self._fooled(private)
-            near = (filtered - clips).abs().mean() * self.config.reconstruction * 0.9 ** (self.round / 10)
-            step(target_loss + self.config.gamma * fooled + near, self.degradation)
-        return {"target_loss": target_loss.detach(), "degradation_fool": fooled.detach()}
+            return descend(self.config.accumulate, lambda: self._fooling(*feeds.target()), self.degradation)
+
+    def _fooling(self, clips: Tensor, labels: Tensor) -> tuple[Tensor, Measured]:
+        filtered = self.players.degradation(clips)
+        target_loss = classification_loss(self.players.target(filtered), labels)
+        fooled = self._fooled(filtered)
+        near = (filtered - clips).abs().mean() * self.config.reconstruction * 0.9 ** (self.round / 10)
+        loss = target_loss + self.config.gamma * fooled + near
+        return loss, {"target_loss": target_loss, "degradation_fool": fooled}
 
     def _fooled(self, filtered: Tensor) -> Tensor:
         multi_label, present = self.players.multi_label, self.config.sigmoid_target == "present"
@@ -103,33 +107,36 @@ class Entropy(Algorithm):
     def _recover(self, feeds: Feeds) -> dict[str, float]:
         steps, score = 0, validation_accuracy(self.players, feeds)
         while steps < self.config.target_steps and score < self.config.target_bar:
-            clips, labels = feeds.target()
-            step(
-                classification_loss(self.players.target(self.players.degradation(clips)), labels),
-                self.recovery,
-            )
+            descend(self.config.accumulate, lambda: recovering(self.players, *feeds.target()), self.recovery)
             steps += 1
             score = validation_accuracy(self.players, feeds)
         return {"target_steps": float(steps), "val_target_accuracy": score}
 
     def _learn(self, feeds: Feeds) -> dict[str, float]:
-        rights, losses, steps = [0.0], [torch.zeros(())], 0
+        steps, read = 0, {}
         while steps < self.config.budget_steps:
-            clips, labels = feeds.budget()
-            with torch.no_grad():
-                filtered = self.players.degradation(clips)
-            every = [model(filtered) for model in self.players.budget]
-            losses = [classification_loss(logits, labels) for logits in every]
-            rights = means([hits(logits, labels) for logits in every])
-            step(torch.stack(losses).mean(), *self.budget)
+            read = reported(descend(self.config.accumulate, lambda: self._learning(*feeds.budget()), *self.budget))
             steps += 1
-            if min(rights) >= self.config.budget_bar:
+            if min(self._each(read, "accuracy").values()) >= self.config.budget_bar:
                 break
-        each = {f"budget_{k}_accuracy": right for k, right in enumerate(rights)}
-        lowest = min(means(losses))
+        accuracies = self._each(read, "accuracy")
         return {
             "budget_steps": float(steps),
-            "budget_loss_min": lowest,
-            "budget_accuracy_max": max(rights),
-            **each,
+            "budget_loss_min": min(self._each(read, "loss").values()),
+            "budget_accuracy_max": max(accuracies.values()),
+            **accuracies,
         }
+
+    def _learning(self, clips: Tensor, labels: Tensor) -> tuple[Tensor, Measured]:
+        with torch.no_grad():
+            filtered = self.players.degradation(clips)
+        every = [model(filtered) for model in self.players.budget]
+        losses = [classification_loss(logits, labels) for logits in every]
+        measured = {f"budget_{k}_loss": loss for k, loss in enumerate(losses)}
+        return torch.stack(losses).mean(), {
+            **measured, **{f"budget_{k}_accuracy": hits(logits, labels) for k, logits in enumerate(every)}
+        }  # fmt: skip
+
+    def _each(self, read: dict[str, float], what: str) -> dict[str, float]:
+        names = [f"budget_{k}_{what}" for k in range(len(self.budget))]
+        return {name: read[name] for name in names}

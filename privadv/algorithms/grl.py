@@ -7,18 +7,32 @@ script runs instead: one update of the budget models, one of the target alone, o
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pydantic
 import torch
 from torch import Tensor
 
-from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, reported, step
+from privadv.algorithms.base import (
+    Algorithm,
+    AlgorithmConfig,
+    Feeds,
+    Measured,
+    Players,
+    decayed,
+    descend,
+    frozen,
+    reported,
+)
 from privadv.models.losses import classification_loss, hits
 
 
 class GRLConfig(AlgorithmConfig):
-    """``weight`` is lambda; with ``ramp`` it rises as 2 / (1 + exp(-10 p)) - 1 over the game's share p played."""
+    """``weight`` is lambda; with ``ramp`` it rises as 2 / (1 + exp(-10 p)) - 1 over the game's share p played.
+
+    ``steps`` are updates a round, each over ``accumulate`` batches; ``decay_target`` as in K-beam.
+    """
 
     kind: Literal["grl"] = "grl"
     rounds: int = pydantic.Field(default=100, ge=1)
@@ -29,9 +43,14 @@ class GRLConfig(AlgorithmConfig):
     lr_degradation: float = pydantic.Field(default=1e-4, gt=0)
     lr_target: float = pydantic.Field(default=1e-5, gt=0)
     lr_budget: float = pydantic.Field(default=1e-2, gt=0)
+    accumulate: int = pydantic.Field(default=1, ge=1)
+    decay_target: float = pydantic.Field(default=0.0, ge=0)
 
     def build(self, players: Players) -> GRL:
         return GRL(self, players)
+
+
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, Measured]]
 
 
 class _Reverse(torch.autograd.Function):
@@ -58,7 +77,7 @@ class GRL(Algorithm):
         super().__init__(players)
         self.config, self.played = config, 0
         self.degradation = torch.optim.Adam(players.degradation.parameters(), config.lr_degradation, fused=True)
-        self.target = torch.optim.Adam(players.target.parameters(), config.lr_target, fused=True)
+        self.target = decayed(players.target, config.lr_target, config.decay_target)
         self.budget = [torch.optim.Adam(model.parameters(), config.lr_budget, fused=True) for model in players.budget]
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -83,46 +102,55 @@ class GRL(Algorithm):
         return self.config.weight * (2 / (1 + math.exp(-10 * share)) - 1)
 
     def update(self, feeds: Feeds) -> dict[str, float]:
-        measured: dict[str, float | Tensor] = {}
+        measured: dict[str, Tensor | float] = {}
+        play = self._joint if self.config.form == "reversal" else self._alternate
         for _ in range(self.config.steps):
-            weight = self.weight
-            measured = self._joint(feeds) if self.config.form == "reversal" else self._alternate(feeds)
-            measured["degradation_weight"] = weight
+            measured = {**play(feeds), "degradation_weight": self.weight}
             self.played += 1
         metrics = reported(measured)
         return {**metrics, "budget_accuracy_max": max(metrics[f"budget_{k}_accuracy"] for k in range(len(self.budget)))}
 
-    def _joint(self, feeds: Feeds) -> dict[str, float | Tensor]:
+    def _joint(self, feeds: Feeds) -> dict[str, Tensor]:
+        everybody = self.degradation, self.target, *self.budget
+        return descend(self.config.accumulate, lambda: self._joined(feeds), *everybody)
+
+    def _joined(self, feeds: Feeds) -> tuple[Tensor, Measured]:
         clips, labels = feeds.target()
-        logits = self.players.target(self.players.degradation(clips))
-        target_loss = classification_loss(logits, labels)
+        target_loss, kept = self._target_loss(self.players.degradation(clips), labels)
         private, private_labels = feeds.budget()
         hidden = reverse(self.players.degradation(private), self.weight)
         budget_loss, read = self._budget_loss(hidden, private_labels)
-        step(target_loss + budget_loss, self.degradation, self.target, *self.budget)
-        return {"target_loss": target_loss.detach(), "target_accuracy": hits(logits, labels), **read}
+        return target_loss + budget_loss, {**kept, **read}
 
-    def _alternate(self, feeds: Feeds) -> dict[str, float | Tensor]:
-        clips, labels = feeds.budget()
+    def _alternate(self, feeds: Feeds) -> dict[str, Tensor]:
+        count = self.config.accumulate
+        descend(count, lambda: self._learning(self._budget_loss, *feeds.budget()), *self.budget)
+        descend(count, lambda: self._learning(self._target_loss, *feeds.target()), self.target)
+        with frozen(self.players.target, self.players.budget):
+            return descend(count, lambda: self._hiding(feeds), self.degradation)
+
+    def _learning(self, loss: Loss, clips: Tensor, labels: Tensor) -> tuple[Tensor, Measured]:
+        """What readers descend while the filter stands still."""
         with torch.no_grad():
             filtered = self.players.degradation(clips)
-        step(self._budget_loss(filtered, labels)[0], *self.budget)
-        clips, labels = feeds.target()
-        with torch.no_grad():
-            filtered = self.players.degradation(clips)
-        step(classification_loss(self.players.target(filtered), labels), self.target)
+        return loss(filtered, labels)
+
+    def _hiding(self, feeds: Feeds) -> tuple[Tensor, Measured]:
+        """What the filter descends alone."""
         clips, labels = feeds.target()
         private, private_labels = feeds.budget()
-        with frozen(self.players.target, self.players.budget):
-            logits = self.players.target(self.players.degradation(clips))
-            target_loss = classification_loss(logits, labels)
-            budget_loss, read = self._budget_loss(self.players.degradation(private), private_labels)
-            step(target_loss - self.weight * budget_loss, self.degradation)
-        return {"target_loss": target_loss.detach(), "target_accuracy": hits(logits, labels), **read}
+        target_loss, kept = self._target_loss(self.players.degradation(clips), labels)
+        budget_loss, read = self._budget_loss(self.players.degradation(private), private_labels)
+        return target_loss - self.weight * budget_loss, {**kept, **read}
 
-    def _budget_loss(self, filtered: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _target_loss(self, filtered: Tensor, labels: Tensor) -> tuple[Tensor, Measured]:
+        logits = self.players.target(filtered)
+        loss = classification_loss(logits, labels)
+        return loss, {"target_loss": loss, "target_accuracy": hits(logits, labels)}
+
+    def _budget_loss(self, filtered: Tensor, labels: Tensor) -> tuple[Tensor, Measured]:
         """Mean loss of the ensemble, and what is reported: that loss, and the accuracy of each in it."""
         every = [model(filtered) for model in self.players.budget]
         loss = torch.stack([classification_loss(logits, labels) for logits in every]).mean()
         each = {f"budget_{k}_accuracy": hits(logits, labels) for k, logits in enumerate(every)}
-        return loss, {"budget_loss_mean": loss.detach(), **each}
+        return loss, {"budget_loss_mean": loss, **each}

@@ -18,9 +18,13 @@ from privadv.algorithms.base import (
     Algorithm,
     AlgorithmConfig,
     Feeds,
+    Measured,
     Players,
+    descend,
     frozen,
+    recovering,
     recovery,
+    reported,
     validation_accuracy,
 )
 from privadv.models.losses import classification_loss, hits
@@ -39,9 +43,9 @@ class KBeamConfig(AlgorithmConfig):
     budget_bar: float = 0.99
     target_bar: float = 0.85
     patience: int = pydantic.Field(default=10, ge=1)
-    lr_max: float = 1e-4
-    lr_min: float = 1e-2
-    lr_target: float = 1e-5
+    lr_max: float = pydantic.Field(default=1e-4, gt=0)
+    lr_min: float = pydantic.Field(default=1e-2, gt=0)
+    lr_target: float = pydantic.Field(default=1e-5, gt=0)
     decay_target: float = pydantic.Field(default=0.0, ge=0)
 
     def build(self, players: Players) -> KBeam:
@@ -79,21 +83,15 @@ class KBeam(Algorithm):
 
     def _max(self, feeds: Feeds) -> dict[str, float]:
         """The filter ascends the strongest budget model's loss; nothing else moves."""
-        model, losses = self.players.budget[self.strongest], []
+        measured: dict[str, Tensor] = {}
         with frozen(self.players.budget):
             for _ in range(self.config.max_steps):
-                self.ascent.zero_grad(set_to_none=True)
-                losses = []
-                for _ in range(self.config.accumulate):
-                    clips, labels = feeds.budget()
-                    loss = (
-                        classification_loss(model(self.players.degradation(clips)), labels)
-                        / self.config.accumulate
-                    )
-                    (-loss).backward()
-                    losses.append(loss.detach().double())
-                self.ascent.step()
-        return {"degradation_fool": mean(torch.stack(losses).sum())}
+                measured = descend(self.config.accumulate, lambda: self._ascending(*feeds.budget()), self.ascent)
+        return reported(measured)
+
+    def _ascending(self, clips: Tensor, labels: Tensor) -> tuple[Tensor, Measured]:
+        loss = classification_loss(self.players.budget[self.strongest](self.players.degradation(clips)), labels)
+        return -loss, {"degradation_fool": loss}
 
     def _min(self, feeds: Feeds) -> dict[str, float]:
         """All budget models descend; the strongest is the one of the lowest loss in the last step."""
@@ -155,15 +153,4 @@ class KBeam(Algorithm):
 
     def target_update(self, feeds: Feeds) -> Tensor:
         """One update of target and filter over ``accumulate`` batches; gives this rank's loss, a scalar."""
-        self.recovery.zero_grad(set_to_none=True)
-        losses = []
-        for _ in range(self.config.accumulate):
-            clips, labels = feeds.target()
-            loss = (
-                classification_loss(self.players.target(self.players.degradation(clips)), labels)
-                / self.config.accumulate
-            )
-            loss.backward()
-            losses.append(loss.detach().double())
-        self.recovery.step()
-        return torch.stack(losses).sum()
+        return descend(self.config.accumulate, lambda: recovering(self.players, *feeds.target()), self.recovery)["target_loss"]

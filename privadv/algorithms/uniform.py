@@ -8,7 +8,7 @@ uniform.md names the deviations.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import torch
@@ -18,6 +18,8 @@ from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, 
 from privadv.models.degradation import rate, release
 from privadv.models.losses import classification_loss, hits, uniform_loss
 from privadv.parallel.group import means
+
+Beta = Annotated[float, pydantic.Field(ge=0, lt=1)]
 
 
 class UniformConfig(AlgorithmConfig):
@@ -35,10 +37,10 @@ class UniformConfig(AlgorithmConfig):
     fool_steps: int = pydantic.Field(default=6, ge=1)
     min_steps: int = pydantic.Field(default=20, ge=1)
     pool_batches: int = pydantic.Field(default=6, ge=1)
-    lr_degradation: float = 2e-3
-    lr_target: float = 1e-3
-    lr_budget: float = 3e-3
-    betas: tuple[float, float] = (0.5, 0.99)
+    lr_degradation: float = pydantic.Field(default=2e-3, gt=0)
+    lr_target: float = pydantic.Field(default=1e-3, gt=0)
+    lr_budget: float = pydantic.Field(default=3e-3, gt=0)
+    betas: tuple[Beta, Beta] = (0.5, 0.99)
 
     def build(self, players: Players) -> Uniform:
         return Uniform(self, players)

@@ -81,7 +81,7 @@ class Bucket:
 
 
 Root = Folder | Bucket
-BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+BUCKET = re.compile(r"(?!.*(\.\.|\.-|-\.))(?!(\d+\.){3}\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 def open_root(root: str) -> Root:

@@ -42,6 +42,8 @@ def _digests(evidence: Evidence, config: dict[str, Any]) -> dict[str, str]:
     counts = {split: clips.count(split) for split in clips.splits}
     # Which families a game has seen is a label on the attackers: they are the same without it.
     suite = {name: value for name, value in config["attack"].items() if name != "seen"}
+    # How many releases attackers learn from, and what masked rows mask, are as much a part of who attacks what.
+    suite |= {f"render.{name}": config["render"][name] for name in ("draws", "masking")}
     filter_ = {name: value for name, value in config.items() if name not in BESIDE_THE_FILTER}
     return {
         "digest.dataset": clips.digest(),

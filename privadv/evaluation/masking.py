@@ -36,7 +36,7 @@ class Masking(Section):
     of the source's width and height; a frame that it does not number takes the boxes of the nearest one that it does. ``resize``
     says how large (height, width) frames were before their centre was cropped, as extract_frames has it. ``detector`` is
     ``package.module:function``, called with a clip's frames, uint8 (T, H, W, 3); it gives each frame's boxes in pixels. No cache
-    sees its code: rerun=render after changing it.
+    sees its code, nor what stands in the file of boxes: rerun=render after changing either.
     """
 
     boxes: str | None = None
@@ -139,8 +139,8 @@ def _inside(box: Box, margin: float, height: int, width: int) -> tuple[slice, sl
 
 
 def _annotations(where: str) -> dict[str, dict[int, list[Box]]]:
-    folder, _, name = where.rpartition("/")
-    with open_root(folder or ".").local([name]) as (file,):
+    folder, slash, name = where.rpartition("/")
+    with open_root(folder or slash or ".").local([name]) as (file,):
         try:
             return Annotations.validate_json(Path(file).read_bytes())
         except OSError as error:

@@ -20,6 +20,10 @@ published weights, as the seed work's attackers do.
 """
 
 
+ALIKE: tuple[Start, ...] = ("scratch", "imagenet")
+"""Starts that are the same on every row."""
+
+
 class AttributeScores(Section):
     """How one attribute is read from the test clips; None where all of them or none of them show it.
 
@@ -60,6 +64,11 @@ class ReaderResult(Section):
     metrics: dict[str, float] = {}
     scores: tuple[tuple[float, ...], ...] = ()
     attributes: tuple[AttributeScores, ...] = ()
+
+    @property
+    def on_raw(self) -> str:
+        """The name of the reader that it was on raw video."""
+        return self.name if self.start in ALIKE else f"{self.name.rpartition('/')[0]}/scratch"
 
     @property
     def score(self) -> float:

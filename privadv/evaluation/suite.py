@@ -9,7 +9,7 @@ import pydantic
 
 from privadv.config import Section
 from privadv.evaluation.paper import Paper
-from privadv.evaluation.results import ReaderResult, Start
+from privadv.evaluation.results import ALIKE, ReaderResult, Start
 from privadv.evaluation.rows import is_control, of_filter
 from privadv.models.reader import ReaderSpec
 from privadv.training import FitConfig
@@ -131,7 +131,7 @@ class Suite(Section):
 
 def _on_raw(attacker: AttackerSpec) -> AttackerSpec:
     """Its training on raw video is its own where it starts alike on every row."""
-    if attacker.start in ("scratch", "imagenet"):
+    if attacker.start in ALIKE:
         return attacker
     return attacker.model_copy(update={"start": "scratch", "fit": None})
 

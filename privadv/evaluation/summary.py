@@ -26,6 +26,8 @@ PICTURE = ("psnr", "flicker", "kbit_per_second")
 """What is measured of a row's stored clips without any reader: dB to raw clips, grey levels, and a codec's bit rate."""
 READ = 0.90
 ENOUGH = 4
+CEILING = 0.5
+"""How far an attacker must get on raw validation clips, from a blind guess (0) to no mistake (1), to be evidence on any row."""
 
 
 class Evidence(Section):
@@ -48,10 +50,14 @@ class Evidence(Section):
 
 @dataclass(frozen=True)
 class Row:
-    """One row over all seeds, which ``results`` holds one of each. Draws are those of the shared bootstrap."""
+    """One row over all seeds, which ``results`` holds one of each. Draws are those of the shared bootstrap.
+
+    ``able``: by seed, the readers that read raw video well enough to prove something.
+    """
 
     name: str
     results: tuple[RowResult, ...]
+    able: tuple[frozenset[str], ...]
     target_draws: Draws
     leakage_draws: Draws
 
@@ -93,8 +99,11 @@ class Row:
 
     @property
     def converged(self) -> int:
-        """How many of them fit their own training clips, in the seed where the fewest did."""
-        return min(sum(reader.converged for reader in one.attackers) for one in self.results)
+        """How many of them fit their own training clips and can read raw video, in the seed where the fewest did."""
+        return min(
+            sum(reader.converged and reader.on_raw in able for reader in one.attackers)
+            for one, able in zip(self.results, self.able, strict=True)
+        )
 
     @property
     def lower_bound(self) -> bool:
@@ -208,9 +217,14 @@ class Summary:
 
     @property
     def counts(self) -> bool:
-        """Whether the filter's leakage is evidence: four attackers converged, or both controls were read."""
+        """Whether the filter's leakage is evidence: four attackers converged, or all possible controls were read."""
         read, own = {row.name for row in self.controls if row.read}, self.row("filter")
-        return own.attackers >= ENOUGH and (not own.lower_bound or set(CONTROLS) <= read)
+        return own.attackers >= ENOUGH and (not own.lower_bound or set(self.plantable) <= read)
+
+    @property
+    def plantable(self) -> tuple[str, ...]:
+        """The controls that these data allow: photos hold nothing that changes over time."""
+        return CONTROLS if self.clips.privacy.geometry.frames > 1 else CONTROLS[:1]
 
     @property
     def _blank(self) -> tuple[float, float]:
@@ -289,16 +303,23 @@ def summarise(evidence: Sequence[Evidence]) -> Summary:
     """
     _check(evidence)
     first = evidence[0].result("raw")
+    able = tuple(_able(one.result("raw")) for one in evidence)
     bootstrap = Bootstrap(first.groups, len(evidence), evidence[0].resamples, first.private_groups)
     names = sorted((one.row for one in evidence[0].results), key=_place)
     rows = []
     for name in names:
         results = tuple(one.result(name) for one in evidence)
-        rows.append(Row(name, results, bootstrap.target(results), bootstrap.leakage(results)))
+        rows.append(Row(name, results, able, bootstrap.target(results), bootstrap.leakage(results)))
     games = [
         one.filtered_clips.metrics["A_T_game"] for one in evidence if "A_T_game" in one.filtered_clips.metrics
     ]
     return Summary(tuple(evidence), tuple(rows), first.floors, fmean(games) if games else None)
+
+
+def _able(raw: RowResult) -> frozenset[str]:
+    blind = raw.floors.get("budget_prevalence", raw.floors.get("budget_majority", 0.0))
+    enough = blind + CEILING * (1 - blind)
+    return frozenset(reader.name for reader in raw.attackers if reader.validation >= enough)
 
 
 def _place(row: str) -> int:

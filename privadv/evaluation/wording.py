@@ -9,7 +9,7 @@ from statistics import fmean
 
 from privadv.evaluation.groups import Group, least_kept, most_leaked
 from privadv.evaluation.metrics import Estimate
-from privadv.evaluation.summary import CONTROLS, ENOUGH, READ, Row, Summary
+from privadv.evaluation.summary import ENOUGH, READ, Row, Summary
 
 WIDTH = 80
 PUBLISHED = (
@@ -141,12 +141,20 @@ def verdict(summary: Summary) -> str:
         opening = "The leakage counts by the controls alone and stays a lower bound"
     else:
         opening = "The leakage counts as evidence"
-    controls = [f"{name} {_reading(found.get(name))}" for name in CONTROLS]
+    controls = [f"{name} {_reading(found.get(name))}" for name in summary.plantable]
     return (
-        f"{opening}: {own.converged} of {own.attackers} attackers of the filter converged ({ENOUGH} are enough); "
-        f"of the controls, {' and '.join(controls)} (enough is {READ:.2f} on both; they "
+        f"{opening}: {own.converged} of {own.attackers} attackers of the filter converged ({ENOUGH} are enough)"
+        f"{_weak(summary.row('raw'))}; "
+        f"of the controls, {' and '.join(controls)} (enough is {READ:.2f}; they "
         f"carry no noise of a filter's release).{_few_unseen(own)}"
     )
+
+
+def _weak(raw: Row) -> str:
+    """Who proves nothing, whatever it reads or does not."""
+    names = sorted({reader.name for one, able in zip(raw.results, raw.able, strict=True) for reader in one.attackers
+                    if reader.name not in able})  # fmt: skip
+    return f", those left out that cannot read raw video ({', '.join(names)})" if names else ""
 
 
 def worst(found: Sequence[Group]) -> str:

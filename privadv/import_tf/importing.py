@@ -30,6 +30,7 @@ from privadv.models.tensorflow.scopes import (
     local_name,
     recognise,
     slot,
+    width,
 )
 from privadv.models.tensorflow.transform_net import TfTransformNet
 from privadv.store import Blob
@@ -102,7 +103,7 @@ def _read(checkpoint: Path, dropped: Counter[str]) -> tuple[list[Found], list[st
             values[rest if local in values else local] = value
         else:
             unknown.append(name)
-    return list(scopes.values()), unknown
+    return sorted(scopes.values(), key=lambda found: -width(found.scope)), unknown  # the seed's first member is the widest
 
 
 def _numbered(role: str, models: dict[str, ImportedModel]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from privadv.workspace import Workspace
 SECTIONS = {"list_readers": "attack", "fit_reader": "attack", "join_readers": "attack"}
 """Stages that another one's section configures."""
 VALUES = {"seed": int, "row": str, "reader": str, "configuration": str}
+HELP = {"configuration": "the whole run as JSON with every default in it, as an evidence.json or MLflow's config.json holds it"}
 Parameters = Mapping[str, inspect.Parameter]
 
 
@@ -38,9 +38,8 @@ def main(stage: str, arguments: Sequence[str] | None = None) -> None:
         settings = module.Config.parse(section, f"{options.config}, {SECTIONS.get(stage, stage)}")
         inputs = _inputs(parameters, options.input)
         values = {name: getattr(options, name) for name in VALUES if name in parameters}
-        values |= {name: value for name, value in
-                   {"seed": config.get("seed", 0), "configuration": json.dumps(config)}.items()
-                   if name in values and values[name] is None}
+        if "seed" in values and values["seed"] is None:
+            values["seed"] = config.get("seed", 0)
         with Workspace(options.workspace) as workspace:
             os.environ.update(workspace.environment())
             execute(stage, settings.canonical(), code_version(stage), str(options.output), inputs, **values)
@@ -56,7 +55,7 @@ def _parser(stage: str, parameters: Parameters) -> argparse.ArgumentParser:
     parser.add_argument("--workspace", type=Path, default=Path(".privadv"), help="where this machine keeps runs")
     for name, kind in VALUES.items():
         if name in parameters:
-            parser.add_argument(f"--{name}", type=kind, required=name in ("row", "reader"))
+            parser.add_argument(f"--{name}", type=kind, required=name != "seed", help=HELP.get(name))
     return parser
 
 

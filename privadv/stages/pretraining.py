@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, Self
 
@@ -20,6 +21,9 @@ from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, put_curves, put_reader, record
 from privadv.store import Store
 from privadv.training import TRAIN_SAMPLE, FitConfig, FitJob, Fitted, fit_all, predict
+
+EQUALS = 1000
+"""How far apart the seeds of equal readers lie."""
 
 View = Literal["filter", "raw"]
 """What readers are pretrained on: the clips that the pretrained filter releases, as in the seed work, or raw ones."""
@@ -72,8 +76,9 @@ def pretrain(
             specs = {role: ref.spec for role, ref in refs.items()}
             done = {role: _measured(role, ref.open(store), player, train, validation) for role, ref in refs.items()}
         else:
+            seeds = _seeds(seed, list(readers.values()))
             jobs = [
-                FitJob(role, player, spec, classes, settings.fit, seed + number, train.path, validation.path)
+                FitJob(role, player, spec, classes, settings.fit, seeds[number], train.path, validation.path)
                 for number, (role, spec) in enumerate(readers.items())
             ]
             jobs = [_begun(job, settings.init, store) for job in jobs]
@@ -95,6 +100,11 @@ def pretrain(
         ),
         seconds=time.monotonic() - start,
     )
+
+
+def _seeds(seed: int, specs: Sequence[ReaderSpec]) -> list[int]:
+    """Each reader's own; equal ones are never those of a neighbouring run, whose seeds must be independent."""
+    return [seed + number + EQUALS * specs[:number].count(spec) for number, spec in enumerate(specs)]
 
 
 def _begun(job: FitJob, init: str | None, store: Store) -> FitJob:

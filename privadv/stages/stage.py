@@ -191,9 +191,12 @@ def _input(source: str | Sequence[str], hint: Any, store: Store, where: str) -> 
 
 
 def _manifest(source: str, kind: type[Section], store: Store, where: str) -> Section:
-    text = source if source.startswith("{") else Path(source).read_text(encoding="utf-8")
-    pointer = json.loads(text)
-    if pointer.keys() == Blob.model_fields.keys():
+    try:
+        text = source if source.startswith("{") else Path(source).read_text(encoding="utf-8")
+        pointer = json.loads(text)
+    except ValueError as error:
+        raise PrivadvError(f"{where}: no manifest of a stage ({' '.join(str(error).split())[:100]}): give one") from None
+    if isinstance(pointer, dict) and pointer.keys() == Blob.model_fields.keys():
         text = store.get(Blob.parse(text, where)).decode()
     return kind.parse(text, where)
 

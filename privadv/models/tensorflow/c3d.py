@@ -83,8 +83,9 @@ class C3DNetwork(nn.Module):
                 x = F.relu(F.conv3d(x, *self._of(f"c{name}"), padding=1))
             x = max_pool3d_same(x, (1 if stage == 0 else 2, 2, 2))
         x = x.permute(0, 2, 3, 4, 1).flatten(1)
+        learns = self.training and self.get_parameter("wout").requires_grad  # the seed keeps all where another player learns
         for name in ("d1", "d2"):
-            x = dropout(F.relu(F.linear(x, *self._of(name))), self.spec.dropout, self.training)
+            x = dropout(F.relu(F.linear(x, *self._of(name))), self.spec.dropout, learns)
         return F.linear(x, *self._of("out"))
 
     def _of(self, name: str) -> tuple[Tensor, Tensor]:

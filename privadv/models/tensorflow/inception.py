@@ -60,6 +60,7 @@ class TfInception(TfFrameNetwork):
     decay: float = 0.9997
     statistics: Statistics = "moving"
     reads: Range = "signed"
+    dropout: float = 0.2
 
     @property
     def published(self) -> str:
@@ -81,7 +82,7 @@ class TfInception(TfFrameNetwork):
                 continue
             layers[name] = make.halving(channels, *widths) if len(widths) == 2 else make.mixed(name, channels)
             channels = _outputs(widths, channels)
-        return ImageNetwork(layers, channels, classes, self.reads)
+        return ImageNetwork(layers, channels, classes, self.reads, self.dropout)
 
 
 class _Branches(nn.Module):

@@ -28,6 +28,7 @@ class TfMobileNet(TfFrameNetwork):
     decay: float = 0.9997
     statistics: Statistics = "moving"
     reads: Range = "signed"
+    dropout: float = 0.001
 
     @property
     def published(self) -> str:
@@ -46,7 +47,7 @@ class TfMobileNet(TfFrameNetwork):
                 channels, outputs, 1, norm=norm, activation="relu6", deviation=0.09
             )
             channels = outputs
-        return ImageNetwork(layers, channels, classes, self.reads)
+        return ImageNetwork(layers, channels, classes, self.reads, self.dropout)
 
     def _scaled(self, channels: int) -> int:
         return max(8, int(channels * self.width))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from privadv.models.frame import FrameNetwork
-from privadv.parallel.layers import batch_norm
+from privadv.parallel.layers import batch_norm, dropout
 
 Range = Literal["signed", "unit", "bytes", "bytes_less_mean"]
 Statistics = Literal["moving", "batch"]
@@ -237,11 +237,14 @@ class TfFrameNetwork(FrameNetwork):
 
 
 class ImageNetwork(nn.Module):
-    """``layers`` by name, the mean over all places, and the ``logits``: (B, 3, H, W) in [-1, 1] to (B, classes)."""
+    """``layers`` by name, the mean over all places, dropout, and the ``logits``: (B, 3, H, W) in [-1, 1] to (B, classes)."""
 
-    def __init__(self, layers: dict[str, nn.Module], features: int, classes: int, reads: Range) -> None:
+    def __init__(
+        self, layers: dict[str, nn.Module], features: int, classes: int, reads: Range, dropped: float = 0.0
+    ) -> None:
         super().__init__()
         self.reads: Range = reads
+        self.dropped = dropped
         self.order = tuple(layers)
         for name, layer in layers.items():
             self.add_module(name, layer)
@@ -251,7 +254,8 @@ class ImageNetwork(nn.Module):
         x = to_range(x, self.reads)
         for name in self.order:
             x = self.get_submodule(name)(x)
-        return self.logits(x.mean((2, 3), keepdim=True)).flatten(1)
+        x = dropout(x.mean((2, 3), keepdim=True), self.dropped, self.training)
+        return self.logits(x).flatten(1)
 
 
 def _draw(weights: Tensor, deviation: float | None) -> None:

@@ -116,8 +116,14 @@ def _c3d(match: re.Match[str], found: Found, options: Options) -> tuple[str, Spe
 def _budget(match: re.Match[str], found: Found, options: Options) -> tuple[str, Spec]:
     role = f"budget_{match['number']}" if match["number"] else "budget"
     reads: Range = "bytes" if match[0].startswith("fb_") else "unit"
-    width = float(match["width"])
+    width = round(float(match["width"]), 4)  # 0.60 - 2 * 0.02 is 0.5599999999999999 there
     return role, TfMobileNet(width=width, decay=0.999, statistics="batch", reads=reads)
+
+
+def width(scope: str) -> float:
+    """Of a budget model's scope without a number, as ensembles have them; infinite for all others."""
+    match = re.fullmatch(SCOPES[3][0], scope)
+    return float(match["width"]) if match else float("inf")
 
 
 def _mobilenet(match: re.Match[str], found: Found, options: Options) -> tuple[str, Spec]:
