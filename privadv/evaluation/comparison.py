@@ -182,13 +182,17 @@ def pooled(runs: Sequence[FinishedRun], metric: str) -> Estimate:
 
 
 def _method(run: FinishedRun) -> str:
-    plus = "" if run.tags["restarting"] == "no" else "+"
-    return f"{run.tags['algorithm']}{plus}, {run.tags['budget_models']} budget models"
+    return f"{_algorithm(run)}, {run.tags['budget_models']} budget models"
+
+
+def _algorithm(run: FinishedRun) -> str:
+    """With a plus where it restarts, as in the papers."""
+    return run.tags["algorithm"] + ("" if run.tags["restarting"] == "no" else "+")
 
 
 def _names(runs: Sequence[FinishedRun]) -> list[str]:
     """Each variant by its algorithm and the settings in which those of one algorithm differ."""
-    return [_variant(run, [one for one in runs if one.tags["algorithm"] == run.tags["algorithm"]]) for run in runs]
+    return [_variant(run, [one for one in runs if _algorithm(one) == _algorithm(run)]) for run in runs]
 
 
 def _variant(run: FinishedRun, kin: Sequence[FinishedRun]) -> str:
@@ -197,4 +201,4 @@ def _variant(run: FinishedRun, kin: Sequence[FinishedRun]) -> str:
     settings = [f"{key.rpartition('.')[2]}={run.params.get(key, '-')[:24]}" for key in differing[:NAMED_SETTINGS]]
     if len(differing) > NAMED_SETTINGS:
         settings.append(run.tags[POOLED][:6])
-    return " ".join([run.tags["algorithm"], *settings])
+    return " ".join([_algorithm(run), *settings])

@@ -51,10 +51,11 @@ def draw(comparison: Comparison, name: str = "comparison") -> Picture:
 
 def _looks(comparison: Comparison) -> dict[str, Look]:
     """Colour, marker and size of every method."""
-    colors = cycle(color for color in reversed(LINES) if color not in (BASE, FAINT))
+    colors = [color for color in reversed(LINES) if color not in (BASE, FAINT)]
+    looks = cycle((color, marker, 7.0) for marker in "D^vP" for color in colors)
     kinds = {entry.method: entry.kind for entry in comparison.entries}
     fixed: dict[str, Look] = {"raw": (INK, "s", 6.5), "baseline": (BASE, "o", 5.0)}
-    return {method: fixed[kind] if kind in fixed else (next(colors), "D", 7.0) for method, kind in kinds.items()}
+    return {method: fixed[kind] if kind in fixed else next(looks) for method, kind in kinds.items()}
 
 
 def _label(entry: Entry) -> str:
