@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ def _of_a_set(store: Store, times: int, folder: Path, repetitions: int) -> list[
     batches = _endless(_plain(clips, folder / "theirs", array.frames))
     pairs = paired(lambda: [feed.draw() for _ in range(BATCHES)], lambda: [next(batches) for _ in range(BATCHES)], repetitions)
     per_clip = compared(f"a clip of {size}", "plain local files", pairs, "ms", 1000 / (BATCHES * BATCH))
-    first = [apart(_to_the_first_batch, clips, folder / f"first{number}") for number in range(repetitions)]
+    first = [apart(_to_the_first_batch, clips, folder / "first") for _ in range(repetitions)]
     waited = sorted(one.result for one in first)[repetitions // 2]
     peak = max(apart(_an_epoch, clips, folder / "ours").memory for _ in range(1))
     return [
@@ -66,7 +67,9 @@ def _to_the_first_batch(clips: ClipSet, folder: Path) -> float:
     store = Store.from_environment()
     start = time.perf_counter()
     Feed(open_split(store, clips, "train", folder), batch=BATCH, seed=0, shift=SHIFT).draw()
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    shutil.rmtree(folder)
+    return seconds
 
 
 def _an_epoch(clips: ClipSet, folder: Path) -> None:
