@@ -6,6 +6,7 @@ import argparse
 import itertools
 import json
 import re
+from collections.abc import Sequence
 
 import yaml
 
@@ -26,13 +27,13 @@ def expanded(options: argparse.Namespace) -> list[argparse.Namespace]:
     keys = [key for key, _ in axes]
     if len(set(keys)) < len(keys):
         raise PrivadvError(f"--sweep names {', '.join(sorted(keys))}: give all values of a key at once")
-    return [_variant(options, dict(zip(keys, values, strict=True)))
-            for values in itertools.product(*(values for _, values in axes))]
+    named = [[(key, value, name) for value, name in _names(values).items()] for key, values in axes]
+    return [_variant(options, chosen) for chosen in itertools.product(*named)]
 
 
-def _variant(options: argparse.Namespace, values: dict[str, str]) -> argparse.Namespace:
-    settings = [f"{key}={value}" for key, value in values.items()]
-    label = tuple(f"{key.rpartition('.')[2]}={_plain(value)}" for key, value in values.items())
+def _variant(options: argparse.Namespace, chosen: Sequence[tuple[str, str, str]]) -> argparse.Namespace:
+    settings = [f"{key}={value}" for key, value, _ in chosen]
+    label = tuple(f"{key.rpartition('.')[2]}={name}" for key, _, name in chosen)
     return argparse.Namespace(**{**vars(options), "set": [*options.set, *settings], "label": label})
 
 
@@ -49,6 +50,14 @@ def _axis(sweep: str) -> tuple[str, list[str]]:
     return key, values
 
 
+def _names(values: list[str]) -> dict[str, str]:
+    """Each value as part of a run's name: sections that differ in their kind by that alone."""
+    sections = [json.loads(value) for value in values]
+    kinds = [section.get("kind") if isinstance(section, dict) else None for section in sections]
+    short = None not in kinds and len(set(kinds)) == len(kinds)
+    return {value: _plain(kind if short else value) for value, kind in zip(values, map(str, kinds), strict=True)}
+
+
 def _plain(value: str) -> str:
-    """A value as part of a run's name."""
+    """A value in characters that names take."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", value).strip("_")[:LABEL_CHARACTERS]

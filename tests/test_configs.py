@@ -84,6 +84,9 @@ def test_the_table_of_algorithms_is_eighteen_variants_of_one_run() -> None:
     options = pipeline._parser().parse_args(table_command())
     assert options.config == Path("configs/algorithms.yaml")
     options.config = path_of("algorithms")
+    assert {label for one in expanded(options) for label in one.label} == {
+        "models=1", "models=2", "models=4", "restart=null", "restart=every_8_steps_40", *(f"algorithm={kind}" for kind in (
+            "kbeam", "grl", "entropy"))}  # fmt: skip
     games = [pipeline.load(one.config, one.set, one.seed).train_adversarial for one in expanded(options)]
     found = {(game.algorithm.kind, game.models, game.restart is not None) for game in games}
     assert options.seeds == [0, 1, 2] and len(games) == 18
