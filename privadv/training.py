@@ -195,8 +195,6 @@ def _ticks(ticks: Queue[int], futures: list[Future[Fitted]]) -> Iterator[int]:
     while not all(future.done() for future in futures) or not ticks.empty():
         failed = next((future for future in futures if future.done() and future.exception()), None)
         if failed:
-            for future in futures:
-                future.cancel()
             failed.result()
         try:
             yield ticks.get(timeout=0.5)

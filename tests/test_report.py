@@ -445,6 +445,13 @@ def test_runs_whose_attackers_learn_from_fewer_releases_are_not_compared() -> No
     assert one["digest.suite"] != other["digest.suite"] and one["digest.split"] == other["digest.split"]
 
 
+def test_a_configuration_without_its_defaults_is_one_line() -> None:
+    evidence = Made(Memory()).evidence()
+    part = evidence.configuration.replace(', "restart": null', "")
+    with pytest.raises(PrivadvError, match="the configuration has no 'restart': give the whole run"):
+        identity.tags(evidence.model_copy(update={"configuration": part}))
+
+
 def test_photos_need_no_control_that_moves() -> None:
     evidence = Made(Memory(), rows={"filter": (0.86, 0.26, 3, 12)}).evidence()
     still = evidence.clips.model_copy(update={"geometry": evidence.clips.geometry.model_copy(update={"frames": 1})})

@@ -118,6 +118,13 @@ def recovering(players: Players, clips: Tensor, labels: Tensor) -> tuple[Tensor,
     return loss, {"target_loss": loss}
 
 
+def reading(players: Players, filtered: Tensor, labels: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """The loss of each budget model, and ``budget_k_accuracy`` of each."""
+    every = [model(filtered) for model in players.budget]
+    losses = [classification_loss(logits, labels) for logits in every]
+    return losses, {f"budget_{k}_accuracy": hits(logits, labels) for k, logits in enumerate(every)}
+
+
 def decayed(model: nn.Module, lr: float, decay: float, *others: nn.Parameter) -> torch.optim.Adam:
     """Adam for a target (and ``others``); ``decay`` is the L2 term of its weights, biases left out (seed: 0.001)."""
     every = list(model.parameters())

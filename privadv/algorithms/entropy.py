@@ -21,12 +21,13 @@ from privadv.algorithms.base import (
     Players,
     descend,
     frozen,
+    reading,
     recovering,
     recovery,
     reported,
     validation_accuracy,
 )
-from privadv.models.losses import classification_loss, hits, uniform_loss
+from privadv.models.losses import classification_loss, uniform_loss
 
 
 class EntropyConfig(AlgorithmConfig):
@@ -130,12 +131,8 @@ class Entropy(Algorithm):
     def _learning(self, clips: Tensor, labels: Tensor) -> tuple[Tensor, Measured]:
         with torch.no_grad():
             filtered = self.players.degradation(clips)
-        every = [model(filtered) for model in self.players.budget]
-        losses = [classification_loss(logits, labels) for logits in every]
-        measured = {f"budget_{k}_loss": loss for k, loss in enumerate(losses)}
-        return torch.stack(losses).mean(), {
-            **measured, **{f"budget_{k}_accuracy": hits(logits, labels) for k, logits in enumerate(every)}
-        }  # fmt: skip
+        losses, accuracies = reading(self.players, filtered, labels)
+        return torch.stack(losses).mean(), {**accuracies, **{f"budget_{k}_loss": loss for k, loss in enumerate(losses)}}
 
     def _each(self, read: dict[str, float], what: str) -> dict[str, float]:
         names = [f"budget_{k}_{what}" for k in range(len(self.budget))]

@@ -23,6 +23,7 @@ from privadv.algorithms.base import (
     decayed,
     descend,
     frozen,
+    reading,
     reported,
 )
 from privadv.models.losses import classification_loss, hits
@@ -150,7 +151,6 @@ class GRL(Algorithm):
 
     def _budget_loss(self, filtered: Tensor, labels: Tensor) -> tuple[Tensor, Measured]:
         """Mean loss of the ensemble, and what is reported: that loss, and the accuracy of each in it."""
-        every = [model(filtered) for model in self.players.budget]
-        loss = torch.stack([classification_loss(logits, labels) for logits in every]).mean()
-        each = {f"budget_{k}_accuracy": hits(logits, labels) for k, logits in enumerate(every)}
+        losses, each = reading(self.players, filtered, labels)
+        loss = torch.stack(losses).mean()
         return loss, {"budget_loss_mean": loss, **each}

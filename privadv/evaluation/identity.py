@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+from privadv.errors import PrivadvError
 from privadv.evaluation.summary import Evidence
 
 COMPARABLE = ("digest.dataset", "digest.split", "digest.suite")
@@ -19,9 +20,16 @@ BESIDE_THE_FILTER = ("name", "seed", "rows", "report")
 
 
 def tags(evidence: Evidence) -> dict[str, str]:
-    """The tags of a run that left ``evidence``."""
+    """The tags of a run that left ``evidence``.
+
+    Raises:
+        PrivadvError: its configuration lacks a section or a key.
+    """
     config = json.loads(evidence.configuration)
-    return {**_facts(evidence, config), **_digests(evidence, config)}
+    try:
+        return {**_facts(evidence, config), **_digests(evidence, config)}
+    except KeyError as error:
+        raise PrivadvError(f"report: the configuration has no {error}: give the whole run, with every default in it") from None
 
 
 def _facts(evidence: Evidence, config: dict[str, Any]) -> dict[str, str]:

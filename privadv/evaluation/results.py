@@ -24,6 +24,12 @@ ALIKE: tuple[Start, ...] = ("scratch", "imagenet")
 """Starts that are the same on every row."""
 
 
+def on_raw(name: str) -> str:
+    """The name of the reader that the attacker ``name`` was on raw video."""
+    reader, _, start = name.rpartition("/")
+    return name if start in ALIKE else f"{reader}/scratch"
+
+
 class AttributeScores(Section):
     """How one attribute is read from the test clips; None where all of them or none of them show it.
 
@@ -64,11 +70,6 @@ class ReaderResult(Section):
     metrics: dict[str, float] = {}
     scores: tuple[tuple[float, ...], ...] = ()
     attributes: tuple[AttributeScores, ...] = ()
-
-    @property
-    def on_raw(self) -> str:
-        """The name of the reader that it was on raw video."""
-        return self.name if self.start in ALIKE else f"{self.name.rpartition('/')[0]}/scratch"
 
     @property
     def score(self) -> float:

@@ -9,7 +9,7 @@ import pydantic
 
 from privadv.config import Section
 from privadv.evaluation.paper import Paper
-from privadv.evaluation.results import ALIKE, ReaderResult, Start
+from privadv.evaluation.results import ALIKE, ReaderResult, Start, on_raw
 from privadv.evaluation.rows import is_control, of_filter
 from privadv.models.reader import ReaderSpec
 from privadv.training import FitConfig
@@ -109,7 +109,7 @@ class Suite(Section):
         if self._whole(row) or raw is None:
             return list(self.attackers)
         reached = {result.name: (result.validation, -result.train_loss) for result in raw}
-        different = {raw_name(attacker): attacker for attacker in reversed(self.attackers)}
+        different = {on_raw(attacker.name): attacker for attacker in reversed(self.attackers)}
         ranked = sorted(different, key=lambda name: reached.get(name, (0.0, 0.0)), reverse=True)
         return [different[name] for name in ranked[: self.strongest]]
 
@@ -134,8 +134,3 @@ def _on_raw(attacker: AttackerSpec) -> AttackerSpec:
     if attacker.start in ALIKE:
         return attacker
     return attacker.model_copy(update={"start": "scratch", "fit": None})
-
-
-def raw_name(attacker: AttackerSpec) -> str:
-    """The name of the raw-trained reader that an attacker starts from."""
-    return _on_raw(attacker).name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -17,7 +17,7 @@ from privadv.data.manifest import ClipSet
 from privadv.errors import PrivadvError
 from privadv.evaluation.metrics import Bootstrap, Draws, Estimate, front_at
 from privadv.evaluation.published import Curve, published
-from privadv.evaluation.results import AttributeScores, ReaderResult, RowResult
+from privadv.evaluation.results import AttributeScores, ReaderResult, RowResult, on_raw
 from privadv.evaluation.rows import is_baseline, is_control, of_filter
 from privadv.models.checkpoint import Trained
 
@@ -101,7 +101,7 @@ class Row:
     def converged(self) -> int:
         """How many of them fit their own training clips and can read raw video, in the seed where the fewest did."""
         return min(
-            sum(reader.converged and reader.on_raw in able for reader in one.attackers)
+            sum(reader.converged and on_raw(reader.name) in able for reader in one.attackers)
             for one, able in zip(self.results, self.able, strict=True)
         )
 
@@ -166,7 +166,7 @@ class Summary:
     @property
     def blind_leakage(self) -> float:
         """A_B of who sees nothing: the most frequent class, or the mean prevalence of the attributes."""
-        return self.floors["budget_prevalence" if self.clips.budget.multi_label else "budget_majority"]
+        return _blind_leakage(self.floors)
 
     @property
     def published(self) -> tuple[Curve, ...]:
@@ -316,8 +316,13 @@ def summarise(evidence: Sequence[Evidence]) -> Summary:
     return Summary(tuple(evidence), tuple(rows), first.floors, fmean(games) if games else None)
 
 
+def _blind_leakage(floors: Mapping[str, float]) -> float:
+    name = "budget_prevalence"
+    return floors[name if name in floors else "budget_majority"]
+
+
 def _able(raw: RowResult) -> frozenset[str]:
-    blind = raw.floors.get("budget_prevalence", raw.floors.get("budget_majority", 0.0))
+    blind = _blind_leakage(raw.floors)
     enough = blind + CEILING * (1 - blind)
     return frozenset(reader.name for reader in raw.attackers if reader.validation >= enough)
 

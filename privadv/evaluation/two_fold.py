@@ -13,8 +13,8 @@ from privadv.errors import PrivadvError
 from privadv.evaluation.attributes import attribute_scores, floors
 from privadv.evaluation.inversion import Nearest, RawReader, Reconstruction
 from privadv.evaluation.paper import IMAGENET
-from privadv.evaluation.results import ReaderOutcome, ReaderResult, Start
-from privadv.evaluation.suite import AttackerSpec, Suite, raw_name
+from privadv.evaluation.results import ReaderOutcome, ReaderResult, Start, on_raw
+from privadv.evaluation.suite import AttackerSpec, Suite
 from privadv.models.losses import accuracy
 from privadv.models.shelf import Shelf, begin
 from privadv.training import Curves, FitConfig, FitJob, Fitted
@@ -66,7 +66,7 @@ class _Jobs:
     warm: Mapping[str, bytes]
 
     def job(self, spec: AttackerSpec, player: Player, classes: int, seed: int) -> AnyJob:
-        name, known = (TARGET, TARGET) if player == "target" else (spec.name, raw_name(spec))
+        name, known = (TARGET, TARGET) if player == "target" else (spec.name, on_raw(spec.name))
         weights = None if spec.start == "scratch" else self._weights(known)
         arrays, original = self.arrays[player], self.raw[player] if self.raw is not None else None
         if weights is not None and original is not None and spec.start in INVERSIONS:

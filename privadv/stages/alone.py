@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,8 +20,8 @@ from privadv.workspace import Workspace
 
 SECTIONS = {"list_readers": "attack", "fit_reader": "attack", "join_readers": "attack"}
 """Stages that another one's section configures."""
-VALUES = {"seed": int, "row": str, "reader": str, "configuration": str}
-HELP = {"configuration": "the whole run as JSON with every default in it, as an evidence.json or MLflow's config.json holds it"}
+VALUES = {"seed": int, "row": str, "reader": str, "configuration": Path}
+HELP = {"configuration": "the whole run with every default in it: its config.yaml in MLflow"}
 Parameters = Mapping[str, inspect.Parameter]
 
 
@@ -40,6 +41,8 @@ def main(stage: str, arguments: Sequence[str] | None = None) -> None:
         values = {name: getattr(options, name) for name in VALUES if name in parameters}
         if "seed" in values and values["seed"] is None:
             values["seed"] = config.get("seed", 0)
+        if "configuration" in values:
+            values["configuration"] = json.dumps(load_yaml(values["configuration"]))
         with Workspace(options.workspace) as workspace:
             os.environ.update(workspace.environment())
             execute(stage, settings.canonical(), code_version(stage), str(options.output), inputs, **values)

@@ -13,7 +13,7 @@ from privadv.data.feeds import ClipArray, Player
 from privadv.data.manifest import SPLITS, ClipSet
 from privadv.errors import PrivadvError
 from privadv.evaluation.histogram import histogram_leakage
-from privadv.evaluation.results import ReaderOutcome, RowResult
+from privadv.evaluation.results import ReaderOutcome, RowResult, on_raw
 from privadv.evaluation.suite import Suite
 from privadv.evaluation.two_fold import (
     TARGET,
@@ -85,7 +85,7 @@ def line_up(
     originals = splits(bench, raw) if raw is not None and row != "raw" else None
     known = warm.warm if warm and row != "raw" else {}
     # One reader needs no other's weights, but all must be there.
-    needed = known if only is None else {only, f"{only.rpartition('/')[0]}/scratch"}
+    needed = known if only is None else {only, on_raw(only)}
     weights = {name: store.get(ref.weights) if name in needed else b"" for name, ref in known.items()}
     weights |= published(config.attackers, Shelf(store), classes[1], seed, only)
     if row == "raw" and config.target_init:

@@ -78,8 +78,8 @@ def pretrain(
         else:
             seeds = _seeds(seed, list(readers.values()))
             jobs = [
-                FitJob(role, player, spec, classes, settings.fit, seeds[number], train.path, validation.path)
-                for number, (role, spec) in enumerate(readers.items())
+                FitJob(role, player, spec, classes, settings.fit, own, train.path, validation.path)
+                for (role, spec), own in zip(readers.items(), seeds, strict=True)
             ]
             jobs = [_begun(job, settings.init, store) for job in jobs]
             what = f"{stage}: {len(jobs)} x {settings.fit.steps} steps"

@@ -122,7 +122,7 @@ def _budget(match: re.Match[str], found: Found, options: Options) -> tuple[str, 
 
 def width(scope: str) -> float:
     """Of a budget model's scope without a number, as ensembles have them; infinite for all others."""
-    match = re.fullmatch(SCOPES[3][0], scope)
+    match = re.fullmatch(ENSEMBLE, scope)
     return float(match["width"]) if match else float("inf")
 
 
@@ -143,11 +143,12 @@ def _resnet(match: re.Match[str], found: Found, options: Options) -> tuple[str, 
     return match[0], TfResNet(version=version, layers=layers, reads=reads)
 
 
+ENSEMBLE = r"(BudgetModule|fb)_(?P<number>)(?P<width>\d+\.\d+)"
 SCOPES = (
     (r"DegradationModule|fd", _transform),
     (r"UtilityModule|fT|var_name", _c3d),
     (r"BudgetModule_(?P<number>\d+)_(?P<width>\d+(\.\d+)?)", _budget),
-    (r"(BudgetModule|fb)_(?P<number>)(?P<width>\d+\.\d+)", _budget),
+    (ENSEMBLE, _budget),
     (r"MobilenetV1(_(?P<width>\d+\.\d+))?", _mobilenet),
     (r"InceptionV(?P<version>[12])", _inception),
     (r"resnet_v(?P<version>[12])_(?P<layers>50|101)", _resnet),
