@@ -14,7 +14,7 @@ import pytest
 
 from privadv.errors import PrivadvError
 from privadv.evaluation.comparison import compare, dominated, pooled
-from privadv.evaluation.comparison_page import draw, page, table
+from privadv.evaluation.comparison_page import draw, headline, page, table
 from privadv.evaluation.pareto import front, hypervolume
 from privadv.evaluation.summary import plain
 from privadv.promote import check
@@ -84,8 +84,10 @@ def test_seeds_are_pooled_and_the_newest_of_a_repeated_one_counts() -> None:
     both = entries["uniform gamma=1.0"]
     assert both.seeds == "0, 1" and {run.name for run in both.runs} == {"a", "b"}
     assert (both.target.value, both.leakage.value) == pytest.approx((0.85, 0.16))
-    own, spread = 0.04 / 1.96, stdev([0.90, 0.80])
-    assert both.target.high - both.target.value == pytest.approx(1.96 * math.sqrt(spread**2 / 2 + own**2))
+    students = 12.706  # the 97.5 % point of Student's t with one degree of freedom
+    reach = math.hypot(students * stdev([0.14, 0.18]) / math.sqrt(2), 0.02)
+    assert pooled([runs[1], runs[2]], "A_B_max").high == pytest.approx(0.16 + reach, abs=1e-4)
+    assert both.target.high == 1.0  # two seeds that lie 0.1 apart say next to nothing
     assert pooled(runs[1:2], "A_T").low == pytest.approx(0.86)
     assert [run.name for run in entries["gray"].runs] == ["c", "b"] and entries["gray"].target.high == 0.97
 
@@ -98,6 +100,8 @@ def test_ranked_by_what_each_dominates_alone() -> None:
     assert areas == sorted(areas, reverse=True) and [found.alone(one) for one in found.entries] == pytest.approx(areas)
     assert [one.name for one in found.front] == ["uniform gamma=1.0", "down:8", "uniform gamma=3.0"]
     assert found.by_method()["baselines"] == pytest.approx(0.02 * (0.97 - 0.125) + 0.58 * (0.91 - 0.125))
+    assert found.hypervolume == pytest.approx(hypervolume(
+        [one.point for one in found.entries if one.kind != "raw"], 1 / 8))  # raw video would take part at (0.99, 0.96)
     assert found.hypervolume > max(found.by_method().values())
     assert {"hypervolume", "hypervolume/uniform_2_budget_models"} <= set(found.metrics())
     # What MLflow takes as a metric's name.
@@ -134,7 +138,7 @@ def test_the_page_stands_alone_and_says_what_proves_nothing() -> None:
     line = next(line for line in table(found).splitlines() if line.startswith("uniform gamma=1.0"))
     # Dominated by the weak one, and yet the best of those that prove something.
     assert line.split()[2:] == ["0", "0.85", "0.81-0.89", "0.25", "0.23-0.27", "yes", "0.544"]
-    assert "On sbu, uniform gamma=1.0 is the best filter: A_T 0.85" in text
+    assert "On sbu, uniform gamma=1.0 ranks first of the filters: A_T 0.85" in text
 
 
 def version(run: FinishedRun, number: int) -> Version:
@@ -188,3 +192,20 @@ def test_a_sweep_is_one_run_a_combination() -> None:
 def test_a_mistake_in_a_sweep_is_named(sweeps: list[str]) -> None:
     with pytest.raises(PrivadvError, match="--sweep"):
         expanded(argparse.Namespace(set=[], sweep=sweeps))
+
+
+def test_unequal_terms_and_methods_without_evidence_are_named() -> None:
+    run = finished("a", 0.9, 0.14)
+    few = run.model_copy(update={"params": {**run.params, "attack.strongest": "2"}})
+    weak = run.model_copy(update={"metrics": {**run.metrics, "leakage_counts": 0.0}})
+    told = {name: headline(compare([one])[0][0]) for name, one in (("equal", run), ("few", few), ("weak", weak))}
+    assert [name for name, said in told.items() if "equal terms" in said] == ["few"]
+    assert [name for name, said in told.items() if "(no evidence)" in said] == ["weak"]
+    assert "uniform, 2 budget models 0.666 (no evidence)" in told["weak"] and "none ranks first" in told["weak"]
+
+
+def test_a_baseline_s_interval_holds_the_takes_too() -> None:
+    run = finished("a", 0.9, 0.14)
+    run = run.model_copy(update={"metrics": {**run.metrics, "rows/gray_A_T_low": 0.93, "rows/gray_A_T_high": 0.99}})
+    gray = next(one for one in compare([run])[0][0].entries if one.name == "gray")
+    assert gray.target.high - gray.target.low == pytest.approx(0.06) and gray.leakage.high == gray.leakage.low

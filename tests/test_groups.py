@@ -38,13 +38,13 @@ def test_each_class_is_kept_by_the_target_and_leaked_by_who_reads_it_best() -> N
     least, most = least_kept(expected), most_leaked(expected)
     assert least and most and (least.name, most.name) == ("kick", "kick")
     assert worst(expected) == (
-        "The filter keeps least of action 'kick' (2 test clips): the target reads 50%; the most exposed group is action "
+        "The filter keeps least of action 'kick' (2 test clips): the target reads 50%; the most exposed of 4 groups is action "
         "'kick' (2 test clips), of whose clips one attacker reads 100%.")  # fmt: skip
 
 
 def test_who_is_most_exposed_is_told_by_who_can_be_told_from_the_others() -> None:
     found = [Group("action", "hug", 4, 1.0, 0.3), Group("person", "bob", 2, 1.0, 0.625, True)]
-    assert worst(found).endswith("the most exposed group is person 'bob' (2 test clips), which one attacker tells from all "
+    assert worst(found).endswith("the most exposed of 2 groups is person 'bob' (2 test clips), which one attacker tells from all "
                                  "others with F1 0.62.")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from privadv.data.hmdb51 import ACTIONS, action_of, lists, scan, title_of
+from privadv.data.hmdb51 import ACTIONS, action_of, lists, scan
 from privadv.errors import PrivadvError
 
 ODD = "(HP)_[x]!#&+;~@_brush_hair_u_nm_np1_ba_goo_0"
@@ -41,7 +41,7 @@ def test_videos_of_any_depth_with_odd_names_find_their_split() -> None:
     assert odd.files == (odd.name,) == (f"hmdb51_org/brush_hair/brush_hair/{ODD}.avi",) and not odd.is_folder
     assert ACTIONS[odd.target] == "brush_hair"
     assert {ACTIONS[source.target] for source in reading.splits["test"]} == {"brush_hair", "sword"}
-    kept, held = ({title_of(source.id) for source in reading.splits[part]} for part in ("train", "val"))
+    kept, held = ({source.recording for source in reading.splits[part]} for part in ("train", "val"))
     assert held and not kept & held
     assert scan(names[::-1], texts, val=0.3) == reading
 

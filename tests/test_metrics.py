@@ -47,6 +47,7 @@ def row(target: Sequence[int], *attackers: Sequence[int], name: str = "filter") 
         budget_labels=(1,) * clips,
         groups=tuple(map(str, range(clips))),
         floors={},
+        blind_validation=0.5,
         metrics={},
     )
 

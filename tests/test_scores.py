@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -9,10 +10,14 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
+from privadv.evaluation import two_fold
 from privadv.evaluation.attributes import attribute_scores, floors
 from privadv.evaluation.metrics import Bootstrap, Estimate
 from privadv.evaluation.results import ReaderResult, RowResult
+from privadv.models.frame import MobileNet
+from privadv.models.reader import ReaderSpec
 from privadv.models.scores import average_precision, fitted, score
+from privadv.training import Fitted
 
 
 def made(seed: int, clips: int = 60, levels: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -91,6 +96,23 @@ def test_who_always_says_yes_has_fitted_nothing() -> None:
     assert score(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 1])) == 0.5
 
 
+def test_who_names_one_class_always_has_fitted_nothing() -> None:
+    labels = torch.tensor([2] * 9 + [0])
+    always = torch.tensor([[0.0, 0.0, 1.0]]).expand(10, 3)
+    assert score(always, labels) == pytest.approx(0.9) and fitted(always, labels) == 0.5
+    torch.manual_seed(0)
+    logits, many = torch.randn(50, 3), torch.randint(0, 3, (50,))
+    assert fitted(logits, many) == pytest.approx(balanced_accuracy_score(many, logits.argmax(1)))
+
+
+def test_logits_are_kept_finely_enough_to_rank_by() -> None:
+    scores = np.array([[5e-5], [-5e-5], [6e-5], [-6e-5]])
+    job = cast(Any, SimpleNamespace(player="budget", spec=ReaderSpec(network=MobileNet()), name="a", mixed=False, weights=None))
+    array = cast(Any, SimpleNamespace(labels=lambda player: torch.tensor([[1], [0], [1], [0]])))
+    outcome = Fitted("a", b"", 1, 1.0, 1.0, 0.0, 1.0, scores.tolist())
+    assert two_fold.result(job, outcome, array, cast(Any, SimpleNamespace(seen=(), converged=0.9))).score == 1
+
+
 def reader(scores: np.ndarray, labels: np.ndarray) -> ReaderResult:
     return ReaderResult(
         name="attacker", family="vgg", input="plain", start="warm", seen=False, accuracy=0.5, validation=0, train_loss=0,
@@ -105,7 +127,7 @@ def result(labels: np.ndarray, *scores: np.ndarray) -> RowResult:
         row="filter", seed=0, clips="", target=target, attackers=tuple(reader(each, labels) for each in scores),
         clip_ids=("a", "b"), target_labels=(1, 1), budget_labels=tuple(map(tuple, labels.tolist())), groups=("a", "b"),
         private_ids=tuple(map(str, range(len(labels)))), private_groups=tuple(str(n // 3) for n in range(len(labels))),
-        floors={}, metrics={})
+        floors={}, blind_validation=0.5, metrics={})
 
 
 def test_leakage_of_attributes_is_the_highest_cmap_of_every_resample() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from privadv.data.feeds import ClipArray
 from privadv.data.manifest import Clip, ClipSet, Geometry, Task
 from privadv.data.shards import decode, encode, read_shard, write_shards
 from privadv.errors import PrivadvError
@@ -24,7 +25,8 @@ GOOD = ("00000000.json", json.dumps(LABELS).encode())
 
 def clip(number: int, budget: int | tuple[int, ...] = 3) -> Clip:
     frames = np.random.default_rng(number).integers(0, 256, GEOMETRY.shape, np.uint8)
-    return Clip(f"clip é/{number}", frames, number % 8, budget, f"folder/{number}.mp4", (0, 2, 4, 6, number))
+    group = "one film" if number in (1, 2) else ""
+    return Clip(f"clip é/{number}", frames, number % 8, budget, f"folder/{number}.mp4", (0, 2, 4, 6, number), group)
 
 
 def smooth(geometry: Geometry) -> np.ndarray:
@@ -69,7 +71,8 @@ def test_a_shard_is_a_plain_tar_of_pairs(store: Store, tmp_path: Path) -> None:
         assert tar.getnames() == ["00000000.json", "00000000.raw", "00000001.json", "00000001.raw"]
         pixels, labels = tar.extractfile("00000001.raw"), tar.extractfile("00000001.json")
         assert pixels and pixels.read() == clip(1).frames.tobytes()
-        assert labels and json.loads(labels.read())["id"] == "clip é/1"
+        facts = json.loads(labels.read()) if labels else {}
+        assert facts["id"] == "clip é/1" and facts["group"] == "one film"
 
 
 @pytest.mark.parametrize("shape", [(16, 44, 44), (5, 12, 20), (1, 7, 9), (2, 16, 16), (7, 33, 16)])
@@ -166,3 +169,11 @@ def test_a_clip_set_is_the_same_whatever_its_metrics() -> None:
     assert one.digest() == slow.digest() != other.digest()
     assert ClipSet.parse(slow.canonical(), "x") == slow
     assert one.count("train") == 0
+
+
+def test_clips_of_one_film_are_one_group_and_others_stand_alone(tmp_path: Path) -> None:
+    """What the bootstrap draws together; a shard that names no group, as those of most datasets, says so too."""
+    array = ClipArray.write(tmp_path / "a.u8", map(clip, range(4)), 4, GEOMETRY)
+    assert array.groups == ("folder/0.mp4", "one film", "one film", "folder/3.mp4")
+    assert [one.group for one in array.iterate()] == ["", "one film", "one film", ""]
+    assert read(tar_of(tmp_path / "good.tar", GOOD, ("00000000.raw", bytes(5 * 12 * 20 * 3))))[0].group == ""

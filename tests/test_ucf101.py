@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from privadv.data.ucf101 import CLASSES, group_of, lists, scan
+from privadv.data.ucf101 import CLASSES, lists, scan
 from privadv.errors import PrivadvError
 
 FOLDER = "ucfTrainTestlist"
@@ -38,7 +38,7 @@ def test_videos_find_their_split_and_whole_groups_are_held_out() -> None:
     handstands = [source for source in reading.found.sources if "HandStandPushups" in source.name]
     assert len(handstands) == 50 and {source.target for source in handstands} == {36}
     assert CLASSES[36] == "HandstandPushups" and len(CLASSES) == 101 == len(set(CLASSES))
-    kept, held = ({group_of(source) for source in reading.splits[part]} for part in ("train", "val"))
+    kept, held = ({source.recording for source in reading.splits[part]} for part in ("train", "val"))
     assert not kept & held and len(kept) + len(held) == 54
     assert len(reading.splits["val"]) == 3 * 8  # the nearest whole groups to a fifth of 36 clips a class
     assert "yoyo_g25" in kept | held

@@ -72,7 +72,8 @@ class Frames:
 class ClipArray:
     """One split of a clip set: ``frames`` uint8 (N, T, H, W, 3) in the file ``path``, labels in memory.
 
-    ``budget`` is (N,) classes, or (N, classes) zeros and ones for a multi-label task.
+    ``budget`` is (N,) classes, or (N, classes) zeros and ones for a multi-label task. ``groups`` names what each clip was
+    cut from: its recording or film where the dataset tells it, else its source.
     """
 
     path: Path
@@ -81,6 +82,7 @@ class ClipArray:
     budget: Tensor
     ids: tuple[str, ...]
     sources: tuple[str, ...]
+    groups: tuple[str, ...]
 
     @classmethod
     def write(cls, path: Path, clips: Iterable[Clip], count: int, geometry: Geometry) -> ClipArray:
@@ -94,7 +96,7 @@ class ClipArray:
                 if clip.frames.shape != geometry.shape:
                     raise PrivadvError(f"{path.name}: clip {clip.id} is {clip.frames.shape}, expected {geometry.shape}")
                 file.write(np.ascontiguousarray(clip.frames).data)
-                facts.append((clip.id, clip.target, clip.budget, clip.source, clip.indices))
+                facts.append((clip.id, clip.target, clip.budget, clip.source, clip.indices, clip.group))
         if len(facts) != count:
             raise PrivadvError(
                 f"{path.name}: {len(facts)} clips arrived where the manifest says {count}: render it again"
@@ -116,6 +118,7 @@ class ClipArray:
             budget=torch.tensor([fact[2] for fact in facts]),
             ids=tuple(fact[0] for fact in facts),
             sources=tuple(fact[3] for fact in facts),
+            groups=tuple(fact[5] or fact[3] for fact in facts),
         )
 
     def __len__(self) -> int:
@@ -171,6 +174,7 @@ class ClipArray:
                 budget=budget,
                 source=fact[3],
                 indices=tuple(fact[4]),
+                group=fact[5],
             )
 
 

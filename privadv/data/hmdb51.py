@@ -91,8 +91,8 @@ def scan(names: Iterable[str], texts: Mapping[str, str], split: str = "1", held:
     for key, name in files.items():
         if key in listed:
             action, _, video = key.partition("/")
-            parts[listed[key]].append(Source(video, name, (name,), ACTIONS.index(action), 0))
-    train, validation = hold_out(parts[1], lambda source: title_of(source.id), val, seed)
+            parts[listed[key]].append(Source(video, name, (name,), ACTIONS.index(action), 0, group=title_of(video)))
+    train, validation = hold_out(parts[1], val, seed)
     splits = {"train": train, "val": validation, "test": parts[2]}
     counts = {"videos": len(files), "actions": len({key.partition("/")[0] for key in files}),
               "training": len(parts[1]), "test": len(parts[2]), "unused": len(parts[0])}
@@ -121,7 +121,7 @@ def _listed(texts: Mapping[str, str], split: str, held: Collection[str]) -> dict
 
 def _crossing(splits: dict[str, list[Source]], split: str, held: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Leaks and notes. The protocol of PA-HMDB51 splits films; the official splits never do."""
-    films = shared_groups(splits, lambda source: title_of(source.id))
+    films = shared_groups(splits)
     if split == "pa":
         return (), (f"{len(films)} films have videos in training and in test, as the protocol has it",) if films else ()
     trained = held.intersection(source.id for part in ("train", "val") for source in splits[part])

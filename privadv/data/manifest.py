@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
 import numpy as np
@@ -100,7 +100,7 @@ class Clip:
     """One clip: ``frames`` uint8 (T, H, W, 3) RGB; labels; ``indices`` = its frame numbers in ``source``.
 
     ``budget`` is a class, or for a multi-label task one 0 or 1 a class. ``source`` is its name below the
-    data root.
+    data root, ``group`` as that one's.
     """
 
     id: str
@@ -109,17 +109,28 @@ class Clip:
     budget: int | tuple[int, ...]
     source: str
     indices: tuple[int, ...]
+    group: str = ""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One video: ``files`` below the data root are one video file, or the images of the folder ``name``."""
+    """One video: ``files`` below the data root are one video file, or the images of the folder ``name``.
+
+    ``group``: what was cut from one recording or film has one, stands on one side of every split, and says no more than
+    one clip about how sure a result is; empty where the video stands alone.
+    """
 
     id: str
     name: str
     files: tuple[str, ...]
     target: int
     budget: int | tuple[int, ...]
+    group: str = field(default="", kw_only=True)
+
+    @property
+    def recording(self) -> str:
+        """What it was cut from: its group, or itself."""
+        return self.group or self.id
 
     @property
     def is_folder(self) -> bool:

@@ -166,7 +166,8 @@ def scan(names: Iterable[str], texts: Mapping[str, str]) -> Reading:
             unusable.append(Quarantined(source=f"{key}.avi", reason="is annotated, but its file is missing"))
             continue
         target, budget = hmdb51.ACTIONS.index(one.action), one.labels(range(one.frames))
-        sources.append(AnnotatedSource(one.video, files[key], (files[key],), target, budget, one))
+        film = hmdb51.title_of(one.video)
+        sources.append(AnnotatedSource(one.video, files[key], (files[key],), target, budget, one, group=film))
     if not sources:
         raise PrivadvError("root holds none of the annotated HMDB51 videos (brush_hair/NAME.avi)")
     counts, published = count(annotations)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,15 +66,14 @@ def one_copy(files: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {key: min(found, key=lambda name: (name.count("/"), name)) for key, found in sorted(copies.items())}
 
 
-def hold_out(sources: Iterable[Source], group: Callable[[Source], str], share: float, seed: int
-             ) -> tuple[list[Source], list[Source]]:
+def hold_out(sources: Iterable[Source], share: float, seed: int) -> tuple[list[Source], list[Source]]:
     """Take about ``share`` of the sources of each target class out, as whole groups: (kept, held out).
 
     At least one group of each class is kept; the order is drawn from ``seed`` alone.
     """
     groups: dict[int, dict[str, list[Source]]] = defaultdict(lambda: defaultdict(list))
     for source in sorted(sources, key=lambda source: source.id):
-        groups[source.target][group(source)].append(source)
+        groups[source.target][source.recording].append(source)
     kept, held, rng = [], [], np.random.default_rng(seed)
     for _, members in sorted(groups.items()):
         order = [members[key] for key in rng.permutation(sorted(members)).tolist()]
@@ -89,10 +88,10 @@ def hold_out(sources: Iterable[Source], group: Callable[[Source], str], share: f
     return sorted(kept, key=lambda source: source.id), sorted(held, key=lambda source: source.id)
 
 
-def shared_groups(splits: Mapping[str, Iterable[Source]], group: Callable[[Source], str]) -> list[str]:
+def shared_groups(splits: Mapping[str, Iterable[Source]]) -> list[str]:
     """One line for each group that has sources both in training (train or val) and in test."""
     sides: dict[str, set[str]] = defaultdict(set)
     for split, sources in splits.items():
         for source in sources:
-            sides[group(source)].add("test" if split == "test" else "training")
+            sides[source.recording].add("test" if split == "test" else "training")
     return [f"{name} is in training and in test" for name, found in sorted(sides.items()) if len(found) > 1]

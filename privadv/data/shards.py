@@ -138,7 +138,8 @@ def _check(clip: Clip, shape: tuple[int, ...], seen: set[str]) -> None:
 
 
 def _labels(clip: Clip) -> bytes:
-    facts = {name: getattr(clip, name) for name in ("id", "target", "budget", "source", "indices")}
+    names = ("id", "target", "budget", "source", "indices", *(("group",) if clip.group else ()))
+    facts = {name: getattr(clip, name) for name in names}
     return json.dumps(facts, sort_keys=True).encode()
 
 
@@ -148,7 +149,7 @@ def _labels_in(data: bytes, where: str) -> dict[str, Any]:
         budget = facts["budget"]
         return {"id": str(facts["id"]), "target": int(facts["target"]), "source": str(facts["source"]),
                 "budget": budget if isinstance(budget, int) else tuple(int(label) for label in budget),
-                "indices": tuple(int(index) for index in facts["indices"])}
+                "indices": tuple(int(index) for index in facts["indices"]), "group": str(facts.get("group", ""))}
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise PrivadvError(f"{where}: not the labels of a clip ({type(error).__name__}: {error})") from None
 

@@ -42,9 +42,9 @@ OFFICIAL = {"1": {"training": 9537, "test": 3783}, "2": {"training": 9586, "test
             "3": {"training": 9624, "test": 3696}}
 
 
-def group_of(source: Source) -> str:
-    """The class and group of a source, e.g. ``archery_g07``."""
-    return source.id.rpartition("_c")[0].removeprefix("v_")
+def group_of(video: str) -> str:
+    """The class and group of a video's name, e.g. ``archery_g07``: what shares a source video."""
+    return video.rpartition("_c")[0].removeprefix("v_")
 
 
 def lists(names: Iterable[str]) -> list[str]:
@@ -76,12 +76,12 @@ def scan(names: Iterable[str], texts: Mapping[str, str], split: str = "1", val: 
     parts: dict[str, list[Source]] = {"train": [], "test": []}
     for key, name in files.items():
         for part in listed.get(key, ()):
-            parts[part].append(Source(key, name, (name,), NUMBER[_match(key)[1]], 0))
-    train, validation = hold_out(parts["train"], group_of, val, seed)
+            parts[part].append(Source(key, name, (name,), NUMBER[_match(key)[1]], 0, group=group_of(key)))
+    train, validation = hold_out(parts["train"], val, seed)
     splits = {"train": train, "val": validation, "test": parts["test"]}
     counts = _counts(files) | {"training": len(parts["train"]), "test": len(parts["test"])}
     found = Found((*train, *validation, *parts["test"]), tuple(unusable), copies)
-    return Reading(found, splits, counts, WHOLE | OFFICIAL[split], tuple(shared_groups(splits, group_of)))
+    return Reading(found, splits, counts, WHOLE | OFFICIAL[split], tuple(shared_groups(splits)))
 
 
 def _videos(names: Iterable[str]) -> tuple[dict[str, str], list[Quarantined], int]:

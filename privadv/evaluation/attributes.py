@@ -24,6 +24,11 @@ def floors(labels: np.ndarray | Sequence[int], classes: int) -> dict[str, float]
     return {"chance": 1 / classes, "majority": Counter(labels.tolist()).most_common(1)[0][1] / len(labels)}
 
 
+def blind(labels: np.ndarray | Sequence[int], classes: int) -> float:
+    """The better of the :func:`floors`: the most frequent class, or the mean prevalence of the attributes."""
+    return max(floors(labels, classes).values())
+
+
 def attribute_scores(scores: np.ndarray, labels: np.ndarray) -> tuple[AttributeScores, ...]:
     """One reader's logits (N, C) against labels (N, C), attribute by attribute."""
     precisions = average_precision(scores, labels)

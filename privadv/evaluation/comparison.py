@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean, variance
 from typing import Literal
@@ -49,23 +49,28 @@ class Entry:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs on the same clips, the same split and with the same attackers; ``entries`` have the best first."""
+    """Runs on the same clips, the same split and with the same suite; ``entries`` have the best first.
+
+    ``equal``: that suite was sent whole against baselines, too.
+    """
 
     dataset: str
     synthetic: bool
     digests: tuple[str, ...]
     chance: tuple[float, float]
+    equal: bool
     entries: tuple[Entry, ...]
 
     @cached_property
     def front(self) -> list[Entry]:
-        """Who is dominated by nobody, by growing leakage."""
-        return [self.entries[i] for i in front([entry.point for entry in self.entries])]
+        """Who is dominated by nobody, by growing leakage. Raw video takes no part."""
+        taking_part = self._but_raw
+        return [taking_part[i] for i in front([entry.point for entry in taking_part])]
 
     @property
     def hypervolume(self) -> float:
         """Of filters and baselines together."""
-        return self._volume(self.entries)
+        return self._volume(self._but_raw)
 
     def alone(self, entry: Entry) -> float:
         """The hypervolume of one entry: what the ranking goes by."""
@@ -73,14 +78,22 @@ class Comparison:
 
     def by_method(self) -> dict[str, float]:
         """Hypervolume of each method's front, the best first; the baselines' is one of them."""
-        methods = dict.fromkeys(entry.method for entry in self.entries if entry.kind != "raw")
+        methods = dict.fromkeys(entry.method for entry in self._but_raw)
         volumes = {name: self._volume([one for one in self.entries if one.method == name]) for name in methods}
         return dict(sorted(volumes.items(), key=lambda item: -item[1]))
+
+    def proves(self, method: str) -> bool:
+        """Whether the leakage of any filter of a method is evidence; baselines have nothing to prove."""
+        return any(entry.counts is not False for entry in self.entries if entry.method == method)
 
     def metrics(self) -> dict[str, float]:
         """Its hypervolumes, under the names that a run in MLflow has them."""
         methods = {f"hypervolume/{plain(method)}": volume for method, volume in self.by_method().items()}
         return {"hypervolume": self.hypervolume, **methods}
+
+    @property
+    def _but_raw(self) -> list[Entry]:
+        return [entry for entry in self.entries if entry.kind != "raw"]
 
     def _volume(self, entries: Sequence[Entry]) -> float:
         return hypervolume([entry.point for entry in entries], self.chance[1])
@@ -118,9 +131,9 @@ def _comparison(digests: tuple[str, ...], runs: Sequence[FinishedRun]) -> Compar
     filters = [_filter(name, seeds) for name, seeds in zip(names, variants.values(), strict=True)]
     first, entries = runs[0], [*filters, *_baselines(runs)]
     chance = (_floor(first, "budget"), _floor(first, "target"))
-    found = Comparison(first.tags["dataset"], first.tags["synthetic"] == "true", digests, chance, ())
-    ranked = sorted(entries, key=lambda entry: -found.alone(entry))
-    return Comparison(found.dataset, found.synthetic, digests, chance, tuple(ranked))
+    equal = all(run.params.get("attack.strongest", "0") == "0" for run in runs)
+    found = Comparison(first.tags["dataset"], first.tags["synthetic"] == "true", digests, chance, equal, ())
+    return replace(found, entries=tuple(sorted(entries, key=lambda entry: -found.alone(entry))))
 
 
 def _floor(run: FinishedRun, player: str) -> float:
@@ -169,14 +182,16 @@ def _baseline(row: str, runs: tuple[FinishedRun, ...]) -> Entry:
 def pooled(runs: Sequence[FinishedRun], metric: str) -> Estimate:
     """The mean over seeds with a 95 % interval, out of the spread of the seeds and each run's own interval over takes.
 
-    Variances add up: that of the seeds by their number, and the takes' as it is, since all seeds share the test takes.
-    Without either the interval is the value alone.
+    Squares of their reaches add up: that of the seeds is Student's, by their number, and the takes' is as it is, since all
+    seeds share the test takes. Without either the interval is the value alone.
     """
+    from scipy.stats import t
+
     values = [run.metrics[metric] for run in runs]
     own = [(run.metrics[f"{metric}_high"] - run.metrics[f"{metric}_low"]) / 2 / NORMAL
            for run in runs if f"{metric}_high" in run.metrics]  # fmt: skip
-    spread = variance(values) / len(values) if len(values) > 1 else 0.0
-    reach = NORMAL * math.sqrt(spread + (fmean(one**2 for one in own) if own else 0.0))
+    of_seeds = t.ppf(0.975, len(values) - 1) * math.sqrt(variance(values) / len(values)) if len(values) > 1 else 0.0
+    reach = float(math.hypot(of_seeds, NORMAL * math.sqrt(fmean(one**2 for one in own)) if own else 0.0))
     mean = fmean(values)
     return Estimate(value=mean, low=max(0.0, mean - reach), high=min(1.0, mean + reach))
 

@@ -30,6 +30,11 @@ from privadv.tracking.archive import FinishedRun
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+UNEQUAL = (
+    " Baselines were not read on equal terms: attack.strongest sends the strongest attackers alone against them, for one round, "
+    "which makes them look more private and of less use."
+)
+
 
 def draw(comparison: Comparison, name: str = "comparison") -> Picture:
     """A_T over A_B_max of every entry, the front, and the chances: PNG and SVG."""
@@ -97,17 +102,22 @@ def table(comparison: Comparison) -> str:
 
 
 def headline(comparison: Comparison) -> str:
-    """Who leads of those whose leakage is evidence, and how much all and each method dominate."""
+    """Who leads of those whose leakage is evidence, how much all and each method dominate, and whether terms were equal."""
     best = next((entry for entry in comparison.entries if entry.counts), None)
     data = "synthetic data" if comparison.synthetic else comparison.dataset
     leader = (
-        f"{best.name} is the best filter: A_T {best.target.value:.2f} at A_B_max {best.leakage.value:.2f}"
+        f"{best.name} ranks first of the filters: A_T {best.target.value:.2f} at A_B_max {best.leakage.value:.2f}"
         if best
-        else "no filter's leakage counts as evidence, so none is the best"
+        else "no filter's leakage counts as evidence, so none ranks first"
     )
-    volumes = ", ".join(f"{method} {volume:.3f}" for method, volume in comparison.by_method().items())
+    volumes = ", ".join(
+        f"{method} {volume:.3f}{'' if comparison.proves(method) else ' (no evidence)'}"
+        for method, volume in comparison.by_method().items()
+    )
+    compared = any(entry.kind == "baseline" for entry in comparison.entries)
     return (
         f"On {data}, {leader}. Hypervolume of all: {comparison.hypervolume:.3f}; by method: {volumes}."
+        f"{'' if comparison.equal or not compared else UNEQUAL}"
     )
 
 

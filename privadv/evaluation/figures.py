@@ -123,6 +123,8 @@ def _frame(axes: Axes, summary: Summary) -> None:
 
 
 def _front(axes: Axes, summary: Summary) -> None:
+    if not summary.baselines:
+        return
     leakage = np.linspace(summary.blind_leakage, 1, 400)
     axes.plot(leakage, summary.front(leakage), color=BASE, lw=1, ls="--", alpha=0.7, zorder=2)
 

@@ -19,7 +19,6 @@ def histogram_leakage(train: ClipArray, test: ClipArray, seed: int) -> float:
     """
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
-    from sklearn.multiclass import OneVsRestClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -29,10 +28,12 @@ def histogram_leakage(train: ClipArray, test: ClipArray, seed: int) -> float:
     if train.budget.ndim == 1:
         classifiers = (make_pipeline(StandardScaler(), linear), forest)
         return max(float(model.fit(seen, labels).score(shown, test.budget.numpy())) for model in classifiers)
-    varied = labels.min(0) < labels.max(0)  # who has seen one answer only can learn none
-    each = make_pipeline(StandardScaler(), OneVsRestClassifier(linear)).fit(seen, labels[:, varied])
-    votes = forest.fit(seen, labels[:, varied]).predict_proba(shown)
-    likely = (each.predict_proba(shown), np.stack([vote[:, 1] for vote in votes], axis=1))
+    varied = np.flatnonzero(labels.min(0) < labels.max(0))  # who has seen one answer only can learn none
+    if not len(varied):
+        return 0.0
+    lines = [make_pipeline(StandardScaler(), linear).fit(seen, labels[:, k]).predict_proba(shown) for k in varied]
+    votes = forest.fit(seen, np.squeeze(labels[:, varied])).predict_proba(shown)
+    likely = (np.stack([one[:, 1] for one in each], axis=1) for each in (lines, votes if len(varied) > 1 else [votes]))
     return max(mean(average_precision(one, test.budget.numpy()[:, varied])) for one in likely)
 
 

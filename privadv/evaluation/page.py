@@ -41,6 +41,10 @@ STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 SYNTHETIC = """<li>The videos are synthetic: figures drawn for this purpose. The numbers say that the system works, not how well
 it would do on footage of real people.</li>"""
 
+TOSSED = """the best that showing each clip through one of two of them, or not at all, by the toss of a loaded coin, could do"""
+MIXED = """linear between two of them, a little more than showing each clip through one of both by the toss of a coin would reach,
+since precisions do not mix evenly"""
+
 
 def render(
     summary: Summary, plot: Picture, curves: Mapping[int, Sequence[Picture]], samples: Mapping[str, bytes]
@@ -70,6 +74,9 @@ def render(
         making=_making(summary),
         budget=escape(summary.clips.budget.name),
         resampled="the test takes and the seeds" if len(curves) > 1 else "the test takes of one seed",
+        front=MIXED if summary.clips.budget.multi_label else TOSSED,
+        seeds=", and of few seeds too little of how others would have turned out" if len(curves) > 1
+        else ", and over one seed not how another training would have turned out",
         synthetic=SYNTHETIC if summary.clips.synthetic else "",
     )
 

@@ -93,7 +93,7 @@ class RowResult(Section):
     """A row of the report. ``groups``: the take of every test clip, which the bootstrap draws together.
 
     ``private_ids`` and ``private_groups``: those of the clips that attackers were tested on, where another set labels
-    the privacy task; else empty.
+    the privacy task; else empty. ``blind_validation``: what seeing nothing reaches of the privacy task's validation clips.
     """
 
     kind: Literal["row"] = "row"
@@ -109,6 +109,7 @@ class RowResult(Section):
     private_ids: tuple[str, ...] = ()
     private_groups: tuple[str, ...] = ()
     floors: dict[str, float]
+    blind_validation: float
     metrics: dict[str, float]
     warm: dict[str, ReaderRef] = {}
     curves: Blob | None = None

@@ -25,9 +25,10 @@ CONTROLS = ("planted:spatial", "planted:temporal")
 PICTURE = ("psnr", "flicker", "kbit_per_second")
 """What is measured of a row's stored clips without any reader: dB to raw clips, grey levels, and a codec's bit rate."""
 READ = 0.90
+"""How far an attacker must get on a planted control, from a blind guess (0) to no mistake (1), to have read it."""
 ENOUGH = 4
 CEILING = 0.5
-"""How far an attacker must get on raw validation clips, from a blind guess (0) to no mistake (1), to be evidence on any row."""
+"""How far an attacker must get on raw validation clips, counted likewise, to be evidence on any row."""
 
 
 class Evidence(Section):
@@ -52,12 +53,14 @@ class Evidence(Section):
 class Row:
     """One row over all seeds, which ``results`` holds one of each. Draws are those of the shared bootstrap.
 
-    ``able``: by seed, the readers that read raw video well enough to prove something.
+    ``able``: by seed, the readers that read raw video well enough to prove something. ``bar``: the score from which on a
+    control counts as read.
     """
 
     name: str
     results: tuple[RowResult, ...]
     able: tuple[frozenset[str], ...]
+    bar: float
     target_draws: Draws
     leakage_draws: Draws
 
@@ -137,7 +140,7 @@ class Row:
     @property
     def read(self) -> bool:
         """The attackers read it, in every seed."""
-        return all(reader.score >= READ for reader in self.strongest)
+        return all(reader.score >= self.bar for reader in self.strongest)
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,9 @@ class Summary:
 
     @cached_property
     def gain(self) -> Estimate:
-        """How much higher the filter's A_T lies than the front of the baselines at the filter's leakage."""
+        """How much higher the filter's A_T lies than the front of the baselines at the filter's leakage; of no meaning without
+        baselines.
+        """
         own = self.row("filter")
         points = [(row.leakage_draws, row.target_draws) for row in self.baselines]
         return Estimate.of(own.target_draws - front_at(own.leakage_draws, [self._blank, *points]))
@@ -245,16 +250,14 @@ class Summary:
         """Everything as numbers, under names that MLflow takes."""
         own = self.row("filter")
         values = {
-            "A_T": own.target.value,
-            "A_B_max": own.leakage.value,
+            **_with_interval("A_T", own.target),
+            **_with_interval("A_B_max", own.leakage),
             "A_B_mean": own.mean_leakage,
-            "A_T_gain": self.gain.value,
-            "A_T_gain_low": self.gain.low,
-            "A_T_gain_high": self.gain.high,
-            "dominating": len(self.dominating),
             "leakage_counts": self.counts,
             **{f"floors/{name}": value for name, value in self.floors.items()},
         }
+        if self.baselines:
+            values |= {**_with_interval("A_T_gain", self.gain), "dominating": len(self.dominating)}
         if own.unseen_leakage is not None:
             values["A_B_max_unseen"] = own.unseen_leakage
         if self.game is not None:
@@ -264,16 +267,18 @@ class Summary:
         for name, reads in self.attributes("filter").items():
             values |= {f"attributes/{plain(name)}_{what}": value for what, value in reads.items() if value is not None}
         for row in self.rows:
-            for name, value in (
-                ("A_T", row.target.value),
-                ("A_B_max", row.leakage.value),
-                ("A_B_mean", row.mean_leakage),
-            ):
-                values[f"rows/{plain(row.name)}_{name}"] = value
-            for name in PICTURE:
-                if (value := row.measured(name)) is not None:
-                    values[f"rows/{plain(row.name)}_{name}"] = value
+            of_row = {
+                **_with_interval("A_T", row.target),
+                **_with_interval("A_B_max", row.leakage),
+                "A_B_mean": row.mean_leakage,
+                **{name: value for name in PICTURE if (value := row.measured(name)) is not None},
+            }
+            values |= {f"rows/{plain(row.name)}_{name}": value for name, value in of_row.items()}
         return {name: float(value) for name, value in values.items()}
+
+
+def _with_interval(name: str, estimate: Estimate) -> dict[str, float]:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
 def by_attacker(row: Row) -> list[list[ReaderResult]]:
@@ -303,13 +308,13 @@ def summarise(evidence: Sequence[Evidence]) -> Summary:
     """
     _check(evidence)
     first = evidence[0].result("raw")
-    able = tuple(_able(one.result("raw")) for one in evidence)
+    able, bar = tuple(_able(one.result("raw")) for one in evidence), _beyond(_blind_leakage(first.floors), READ)
     bootstrap = Bootstrap(first.groups, len(evidence), evidence[0].resamples, first.private_groups)
     names = sorted((one.row for one in evidence[0].results), key=_place)
     rows = []
     for name in names:
         results = tuple(one.result(name) for one in evidence)
-        rows.append(Row(name, results, able, bootstrap.target(results), bootstrap.leakage(results)))
+        rows.append(Row(name, results, able, bar, bootstrap.target(results), bootstrap.leakage(results)))
     games = [
         one.filtered_clips.metrics["A_T_game"] for one in evidence if "A_T_game" in one.filtered_clips.metrics
     ]
@@ -321,9 +326,13 @@ def _blind_leakage(floors: Mapping[str, float]) -> float:
     return floors[name if name in floors else "budget_majority"]
 
 
+def _beyond(blind: float, share: float) -> float:
+    """The score that lies ``share`` of the way from a blind guess to no mistake."""
+    return blind + share * (1 - blind)
+
+
 def _able(raw: RowResult) -> frozenset[str]:
-    blind = _blind_leakage(raw.floors)
-    enough = blind + CEILING * (1 - blind)
+    enough = _beyond(raw.blind_validation, CEILING)
     return frozenset(reader.name for reader in raw.attackers if reader.validation >= enough)
 
 
@@ -337,6 +346,10 @@ def _check(evidence: Sequence[Evidence]) -> None:
         raise PrivadvError(f"report: seeds {seeds}: name each seed once")
     rows = sorted(one.row for one in evidence[0].results)
     first = evidence[0].results[0]
+    if not _varies(first.budget_labels):
+        raise PrivadvError(
+            f"report: all test clips have the same {evidence[0].clips.budget.name}: there is nothing to read: test on others"
+        )
     for run in evidence:
         if _but_seed(run) != _but_seed(evidence[0]):
             raise PrivadvError(
@@ -363,6 +376,14 @@ def _check(evidence: Sequence[Evidence]) -> None:
                 raise PrivadvError(
                     f"report: row '{one.row}' of seed {run.seed} lacks attackers or predictions: attack it again"
                 )
+
+
+def _varies(labels: tuple[int, ...] | tuple[tuple[int, ...], ...]) -> bool:
+    """Whether there is anything to read: two classes, or an attribute that some clips show and others do not."""
+    first = labels[0]
+    if isinstance(first, int):
+        return len(set(labels)) > 1
+    return any(len(set(column)) > 1 for column in zip(*labels, strict=True))  # pyright: ignore[reportArgumentType]
 
 
 def _but_seed(run: Evidence) -> dict[str, object]:

@@ -175,7 +175,7 @@ def result(job: AnyJob, fitted: Fitted, array: ClipArray, suite: Suite) -> Reade
     """What a fitted reader reached on the row's test clips."""
     logits, labels = torch.tensor(fitted.predictions), array.labels(job.player)
     multi_label = labels.ndim == 2
-    scores = tuple(tuple(round(logit, 4) for logit in line) for line in fitted.predictions)
+    scores = tuple(tuple(float(f"{logit:.6g}") for logit in line) for line in fitted.predictions)
     return ReaderResult(
         name=job.name,
         family=job.spec.family,

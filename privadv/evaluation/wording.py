@@ -9,7 +9,7 @@ from statistics import fmean
 
 from privadv.evaluation.groups import Group, least_kept, most_leaked
 from privadv.evaluation.metrics import Estimate
-from privadv.evaluation.summary import ENOUGH, READ, Row, Summary
+from privadv.evaluation.summary import ENOUGH, Row, Summary
 
 WIDTH = 80
 PUBLISHED = (
@@ -145,7 +145,7 @@ def verdict(summary: Summary) -> str:
     return (
         f"{opening}: {own.converged} of {own.attackers} attackers of the filter converged ({ENOUGH} are enough)"
         f"{_weak(summary.row('raw'))}; "
-        f"of the controls, {' and '.join(controls)} (enough is {READ:.2f}; they "
+        f"of the controls, {' and '.join(controls)} (enough is {own.bar:.2f}; they "
         f"carry no noise of a filter's release).{_few_unseen(own)}"
     )
 
@@ -162,7 +162,8 @@ def worst(found: Sequence[Group]) -> str:
     least, most = least_kept(found), most_leaked(found)
     said = [f"The filter keeps least of {_group(least)}: the target reads {percent(least.kept or 0)}"] if least else []
     if most:
-        said.append(f"the most exposed group is {_group(most)}, {_exposed(most, most.leaked or 0)}")
+        among = sum(one.leaked is not None for one in found)
+        said.append(f"the most exposed of {among} groups is {_group(most)}, {_exposed(most, most.leaked or 0)}")
     return f"{'; '.join(said)}."
 
 

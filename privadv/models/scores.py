@@ -20,12 +20,14 @@ def score(logits: Tensor, labels: Tensor) -> float:
 
 
 def fitted(logits: Tensor, labels: Tensor) -> float:
-    """How far a reader has fitted its own clips: accuracy, or the attributes' mean balanced accuracy.
+    """How far a reader has fitted its own clips: balanced accuracy of classes (the mean of their recalls), or the
+    attributes' mean balanced accuracy.
 
-    Neither accuracy nor cMAP would do for attributes: who always says yes has much of both where most are shown.
+    Neither accuracy nor cMAP would do: who always says the same has much of both where most clips show it.
     """
     if labels.ndim == 1:
-        return accuracy(logits, labels)
+        right = logits.argmax(1) == labels
+        return mean(np.array([float(right[labels == one].float().mean()) for one in labels.unique()]))
     shown, said = labels > 0, logits > 0
     rates = [[(said[:, k] == shown[:, k])[shown[:, k] == side].float().mean() for side in (True, False)]
              for k in range(labels.shape[1])]

@@ -12,6 +12,7 @@ from PIL import Image
 from privadv.data.feeds import ClipArray, Player
 from privadv.data.manifest import SPLITS, ClipSet
 from privadv.errors import PrivadvError
+from privadv.evaluation.attributes import blind
 from privadv.evaluation.histogram import histogram_leakage
 from privadv.evaluation.results import ReaderOutcome, RowResult, on_raw
 from privadv.evaluation.suite import Suite
@@ -160,10 +161,11 @@ def joined(
         clip_ids=test.ids,
         target_labels=tuple(test.target.tolist()),
         budget_labels=_labels(private),
-        groups=test.sources,
+        groups=test.groups,
         private_ids=private.ids if clips.private else (),
-        private_groups=private.sources if clips.private else (),
+        private_groups=private.groups if clips.private else (),
         floors=row_floors(arrays, (len(clips.target.classes), len(clips.budget.classes))),
+        blind_validation=blind(arrays["budget"]["val"].budget.numpy(), len(clips.budget.classes)),
         metrics=metrics,
         warm={one.result.name: one.weights for one in outcomes if one.weights and row == "raw"},
         samples=context.store.put(_strip([test] if clips.private is None else [test, private])),

@@ -188,7 +188,7 @@ def _read(config: Config, selection: Selection, source: Source, media: Media) ->
     images = images.reshape(len(chosen), selection.frames, rows, columns, 3)
     clips = tuple(
         Clip(f"{source.id}_c{number:03d}" if selection.clips > 1 else source.id, images[number], source.target,
-             source.budget_at(chosen[number]), source.name, chosen[number])
+             source.budget_at(chosen[number]), source.name, chosen[number], source.group)
         for number in range(len(chosen)))
     return _Outcome(clips, len(numbers))
 

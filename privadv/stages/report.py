@@ -170,13 +170,10 @@ def _charts(series: dict[str, Points]) -> dict[str, dict[str, Points]]:
 
 
 def _of_filter(summary: Summary) -> dict[str, float]:
-    """Of the filter alone: its intervals, and what rendering measured."""
-    own, metrics = summary.row("filter"), summary.evidence[0].filtered_clips.metrics
-    intervals = {"A_T": own.target, "A_B_max": own.leakage}
+    """Of the filter alone: its worst groups, and what rendering measured."""
+    metrics = summary.evidence[0].filtered_clips.metrics
     measured = {name: metrics[name] for name in ("psnr", "flicker", "filter_ms_per_frame") if name in metrics}
-    return measured | _worst(summary) | {
-        f"{name}_{side}": getattr(estimate, side) for name, estimate in intervals.items() for side in ("low", "high")
-    }
+    return measured | _worst(summary)
 
 
 def _worst(summary: Summary) -> dict[str, float]:
