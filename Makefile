@@ -4,7 +4,7 @@ CONFIG ?= configs/demo.yaml
 PORT ?= 5000
 BIN := .venv/bin
 READY := .venv/.ready
-WORKSPACE := $(CURDIR)/.privadv
+WORKSPACE ?= $(or $(PRIVADV_WORKSPACE),$(CURDIR)/.privadv)
 
 .DEFAULT_GOAL := help
 
@@ -75,7 +75,7 @@ clean:  ## Remove caches and builds
 	@find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 clean-runs:  ## Remove every run of this machine: data, models, reports, MLflow's records
-	@rm -rf "$(WORKSPACE)"
+	@rm -rf "$(CURDIR)/.privadv"
 
 $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -c '' 2>/dev/null || { \

@@ -43,10 +43,12 @@ from privadv.config import load_yaml
 from privadv.console import say
 from privadv.errors import PrivadvError
 from privadv.evaluation.rows import is_baseline, of_filter
+from privadv.place import workspace
 from privadv.plan import forced, settled
 from privadv.run_config import RunConfig
 from privadv.store import Blob, Store
 from privadv.sweep import expanded
+from privadv.tracking import MANIFEST, WEIGHTS
 from privadv.workspace import Workspace
 
 PROJECT = Path(__file__).resolve().parent
@@ -168,24 +170,24 @@ def run(options: argparse.Namespace) -> None:
     arguments = [parameters(config, rerun) for config in configs]
     contained = options.runner == "docker"
     # Apart, because kfp's cache does not tell what an image made from what this Python made.
-    folder = PROJECT / ".privadv" / "containers" if contained else PROJECT / ".privadv"
+    folder = workspace() / "containers" if contained else workspace()
     launcher = Containers.open(options.images, read_here(configs[0])) if contained else Processes()
-    with LocalRunner(launcher) as runner, Workspace(folder, apart=contained) as workspace, _environment(workspace.environment()):
-        cache = workspace.cache / _identity(Store.from_environment())
+    with LocalRunner(launcher) as runner, Workspace(folder, apart=contained) as held, _environment(held.environment()):
+        cache = held.cache / _identity(Store.from_environment())
         reports = []
         for config, given in zip(configs, arguments, strict=True):
             name = os.environ["PRIVADV_RUN"] = run_name(config.name, *options.label, f"seed{config.seed}")
             say(f"run {name}")
             try:
                 pipeline = define(planned(config, rerun), fan_out=config.fan_out)
-                done = runner.run(pipeline, given, workspace.pipeline_root, cache)
+                done = runner.run(pipeline, given, held.pipeline_root, cache)
             except StageFailedError:
-                workspace.check()
+                held.check()
                 raise
             reports.append(Path(done.output.path).read_text(encoding="utf-8"))
-            publish(reports[-1], workspace.reports / name)
+            publish(reports[-1], held.reports / name)
         if len(reports) > 1:
-            publish(pooled(reports), workspace.reports / run_name(configs[0].name, *options.label, "pooled"))
+            publish(pooled(reports), held.reports / run_name(configs[0].name, *options.label, "pooled"))
         say(f"all runs in MLflow: make mlflow{f' WORKSPACE={folder}' if contained else ''}")
 
 
@@ -216,12 +218,12 @@ def publish(report: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     files = {"report.json": report.encode(), "report.html": store.get(Blob.model_validate(manifest["page"]))}
     if manifest["filter"]:
-        files["filter.json"] = json.dumps(manifest["filter"], indent=2).encode()
-        files["filter.safetensors"] = store.get(Blob.model_validate(manifest["filter"]["weights"]))
+        files[MANIFEST] = json.dumps(manifest["filter"], indent=2).encode()
+        files[WEIGHTS] = store.get(Blob.model_validate(manifest["filter"]["weights"]))
     for name, content in files.items():
         (folder / name).write_bytes(content)
     say(f"\n{manifest['table']}\n")
-    for what, name in (("report", "report.html"), ("filter", "filter.safetensors")):
+    for what, name in (("report", "report.html"), ("filter", WEIGHTS)):
         if name in files:
             say(f"{what}: {folder / name}")
     show(folder / "report.html")

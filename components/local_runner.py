@@ -116,11 +116,13 @@ class LocalRunner:
             child.signal(signal.SIGTERM)
         output = threading.Thread(target=_show, args=(child.lines(),), daemon=True)
         output.start()
-        self._exit_code = code = child.wait()
-        output.join()
-        child.close()
-        self._child = None
-        return code
+        try:
+            self._exit_code = code = child.wait()
+            output.join()
+            return code
+        finally:
+            self._child = None
+            child.close()
 
     def _stop(self, number: int, _frame: object) -> None:
         again, self._stopped_by = bool(self._stopped_by), number

@@ -7,9 +7,7 @@ from typing import Any
 from components.placement import place
 from privadv.cluster import Cluster
 from privadv.code_version import code_version
-
-PARTS = {"list_readers": "attack", "fit_reader": "attack", "join_readers": "attack"}
-"""Components that share a stage's work, and with it its place in ``rerun``."""
+from privadv.stages.alone import SECTIONS
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Tasks:
     def make(self, stage: Any, config: Any, **inputs: Any) -> Any:
         """A task of ``stage``."""
         name = stage_name(stage)
-        nonce = self.nonces[f"{PARTS.get(name, name)}_nonce"]
+        nonce = self.nonces[f"{SECTIONS.get(name, name)}_nonce"]
         made = stage(config=config, code=code_version(name), nonce=nonce, **inputs)
         if self.cluster:
             place(made, name, self.cluster)

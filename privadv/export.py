@@ -6,7 +6,6 @@ The graph is held against PyTorch before it is written, and timed on this machin
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from privadv.console import say
 from privadv.errors import PrivadvError
+from privadv.scratch import whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,14 +83,11 @@ def _frames(where: str, shipped: ShippedFilter) -> Iterator[np.ndarray]:
 
 def _write(path: Path, data: bytes) -> None:
     """The file whole, or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(data)
-        os.replace(part, path)
+        with whole(path) as part:
+            part.write_bytes(data)
     except OSError as error:
         raise PrivadvError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from privadv.console import say
 from privadv.errors import PrivadvError
+from privadv.tracking import CANDIDATE, CHAMPION
 
 if TYPE_CHECKING:
     from privadv.tracking.archive import Version
 
-CANDIDATE, CHAMPION = "candidate", "champion"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,6 +16,7 @@ from privadv.config import Section, load_yaml
 from privadv.errors import PrivadvError
 from privadv.evaluation.rows import MOVING
 from privadv.evaluation.variants import check
+from privadv.models.reader import ReaderSpec
 from privadv.stages.attack import Config as Attack
 from privadv.stages.extract_frames import Config as ExtractFrames
 from privadv.stages.pretrain_budget import Config as PretrainBudget
@@ -25,6 +26,8 @@ from privadv.stages.render import Config as Render
 from privadv.stages.report import Config as Report
 from privadv.stages.selection import DATASETS
 from privadv.stages.train_adversarial import Config as TrainAdversarial
+
+CLASSES = 3
 
 
 class RunConfig(Section):
@@ -98,20 +101,6 @@ class RunConfig(Section):
         return self
 
     @pydantic.model_validator(mode="after")
-    def _networks_can_be_built(self) -> Self:
-        budget, attackers = self.pretrain_budget.readers, self.attack.attackers
-        readers = {
-            "pretrain_target.reader": self.pretrain_target.reader,
-            **{f"pretrain_budget.readers.{number}": reader for number, reader in enumerate(budget)},
-            "attack.target": self.attack.target,
-            **{f"attack.attackers.{number}.reader": attacker.reader for number, attacker in enumerate(attackers)},
-        }
-        _on_paper("pretrain_degradation.network", self.pretrain_degradation.network.build)
-        for where, reader in readers.items():
-            _on_paper(f"{where}.network", partial(reader.network.build, 2))
-        return self
-
-    @pydantic.model_validator(mode="after")
     def _clips_fit(self) -> Self:
         clips, private = self.extract_frames, self.extract_frames.private or self.extract_frames
         attackers = (attacker.reader for attacker in self.attack.attackers)
@@ -122,6 +111,22 @@ class RunConfig(Section):
             size = getattr(reader.network, "size", shape)
             if size != shape:
                 raise ValueError(f"a {reader.family} of size {list(size)} cannot read clips of {list(shape)}")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _networks_can_work(self) -> Self:
+        budget, attackers = self.pretrain_budget.readers, self.attack.attackers
+        readers = {
+            "pretrain_target.reader": self.pretrain_target.reader,
+            **{f"pretrain_budget.readers.{number}": reader for number, reader in enumerate(budget)},
+            "attack.target": self.attack.target,
+            **{f"attack.attackers.{number}.reader": attacker.reader for number, attacker in enumerate(attackers)},
+        }
+        clips, private = self.extract_frames, self.extract_frames.private or self.extract_frames
+        shown, seen = ((frames, *clips.crop) for frames in (clips.frames, private.frames))
+        _on_paper("pretrain_degradation.network", lambda: self.pretrain_degradation.network.build().paint(_clips(shown)))
+        for where, reader in readers.items():
+            _on_paper(f"{where}.network", partial(_read, reader, shown if "target" in where else seen))
         return self
 
     @pydantic.model_validator(mode="after")
@@ -142,11 +147,22 @@ class RunConfig(Section):
         return self
 
 
-def _on_paper(where: str, build: Callable[[], Any]) -> None:
-    """Build a network without its weights: sizes that do not go together are found before hours of other stages."""
+def _on_paper(where: str, work: Callable[[], Any]) -> None:
+    """Let a network without weights work: sizes that do not go together are found before hours of other stages."""
     try:
-        with torch.device("meta"), warnings.catch_warnings():
+        with torch.device("meta"), torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("error", "Initializing zero-element")
-            build()
+            work()
     except (ValueError, RuntimeError, ArithmeticError, AssertionError, LookupError, UserWarning) as error:
-        raise ValueError(f"{where}: cannot be built ({' '.join(str(error).split())[:160]}): mend its sizes") from None
+        raise ValueError(f"{where}: cannot work ({' '.join(str(error).split())[:160]}): mend its sizes") from None
+
+
+def _clips(shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.empty(2, 3, *shape)
+
+
+def _read(reader: ReaderSpec, shape: tuple[int, ...]) -> None:
+    """Raises ValueError where a network does not tell so many classes as it is asked to."""
+    logits = reader.network.build(CLASSES)(_clips(shape))
+    if logits.shape != (2, CLASSES):
+        raise ValueError(f"of 2 clips and {CLASSES} classes it gives logits of shape {list(logits.shape)}")

@@ -1,4 +1,5 @@
-"""Temporary folders that do not outlive their owner: gone at its end, or after a SIGKILL when the next one begins."""
+"""Temporary folders that do not outlive their owner: gone at its end, or after a SIGKILL when the next one begins; and files
+that are there whole or not at all."""
 
 from __future__ import annotations
 
@@ -27,6 +28,17 @@ def scratch(below: str | None = None) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where ``path`` grows: it gets its name when the block is through; of a block that failed nothing is left."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def hold(folder: Path | str) -> int:

@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from multiprocessing import active_children, get_context
@@ -26,6 +26,7 @@ from privadv.checkpoints import Checkpoints
 from privadv.config import Section
 from privadv.console import progress
 from privadv.data.feeds import BATCH, ClipArray, Feed, Player
+from privadv.data.workers import worker_pool
 from privadv.device import device, devices
 from privadv.errors import PrivadvError
 from privadv.memory import keep_freed_memory
@@ -156,7 +157,7 @@ def fit_all(jobs: Sequence[Job], workers: int, what: str, checkpoints: Checkpoin
     # From all jobs, not from those that are left: the number of threads decides how sums are rounded.
     threads = max(1, torch.get_num_threads() // workers) if len(jobs) >= workers else torch.get_num_threads()
     with (
-        ProcessPoolExecutor(min(workers, len(jobs)), context, _start_worker, (ticks, places, threads)) as pool,
+        worker_pool(min(workers, len(jobs)), _start_worker, ticks, places, threads) as pool,
         progress(what, sum(job.config.steps for job in jobs)) as bar,
     ):
         futures = [pool.submit(_fit_in_worker, job, checkpoints.piece(job.name)) for job in jobs]
@@ -236,11 +237,11 @@ def fit(job: FitJob, tick: Tick = lambda steps: None, checkpoints: Checkpoints |
     train, validation = ClipArray.open(job.train), ClipArray.open(job.validation)
     course = _Course(job, train)
     optimizer = shared(torch.optim.AdamW(reader.parameters(), job.config.lr, weight_decay=job.config.weight_decay, fused=True))
-    schedule = _schedule(optimizer, job.config)
+    pace = schedule(optimizer, job.config)
     best, best_state, since, curves = -1.0, reader.state_dict(), 0, {"train_loss": [], "val_accuracy": []}
     losses = _Losses([])
     course.adapt(reader, 1)  # what is resumed has the shapes of the clips' statistics
-    parts = {"reader": reader, "optimizer": optimizer, "schedule": schedule, "feed": course.feed}
+    parts = {"reader": reader, "optimizer": optimizer, "schedule": pace, "feed": course.feed}
     saving = Resumable(job.name, parts, checkpoints, job.config.steps, job.config.checkpoint_steps)
     step, saved = saving.resume()
     if saved:
@@ -256,7 +257,7 @@ def fit(job: FitJob, tick: Tick = lambda steps: None, checkpoints: Checkpoints |
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        schedule.step()
+        pace.step()
         losses.append(loss)
         tick(1)
         if eased and (step % job.config.every == 0 or step == job.config.steps):
@@ -310,7 +311,8 @@ class _Losses:
         return math.fsum(last) / len(last)
 
 
-def _schedule(optimizer: torch.optim.Optimizer, config: FitConfig) -> torch.optim.lr_scheduler.LRScheduler:
+def schedule(optimizer: torch.optim.Optimizer, config: FitConfig) -> torch.optim.lr_scheduler.LRScheduler:
+    """How the learning rate goes over a fit."""
     if config.schedule == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, config.steps, pct_start=0.15)

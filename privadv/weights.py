@@ -15,15 +15,17 @@ import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
 
-from privadv.code_version import PROJECT
 from privadv.console import say
 from privadv.errors import PrivadvError
+from privadv.evaluation.summary import Evidence
 from privadv.import_tf import Imported, import_checkpoints
 from privadv.models.checkpoint import load_tensors, save_weights
 from privadv.models.library import VIDEO, Name, Torchvision
 from privadv.models.reader import ReaderSpec
 from privadv.models.shelf import NamedModel, Shelf
+from privadv.place import workspace
 from privadv.scratch import scratch
+from privadv.stages.report import Report
 from privadv.store import Blob, Store
 from privadv.workspace import Workspace
 
@@ -51,6 +53,8 @@ def read(path: Path, network: str | None = None) -> Found:
         return _imported(manifest)
     if path.suffix == ".safetensors":
         if network is None:
+            if (path.parent / "report.json").exists():
+                raise PrivadvError(f"{path}: is the filter of a run: add its folder, {path.parent}, which tells the whole game")
             raise PrivadvError(f"{path}: of which network? add --network NAME, one of {', '.join(LIBRARY)}")
         return _library(network, load_tensors(path.read_bytes(), str(path)), path.name)
     if path.suffix in (".pth", ".pt"):
@@ -107,6 +111,31 @@ def _download(name: str) -> dict[str, Tensor]:
         ) from None
 
 
+def played(store: Store, folder: Path) -> Found:
+    """The filter, target and budget models of the game that a run of this store played; ``folder`` holds its report.json.
+
+    Raises:
+        PrivadvError: it is no report, or one of several seeds, or the store lacks its models.
+    """
+    manifest = folder / "report.json"
+    try:
+        report = Report.parse(manifest.read_text(encoding="utf-8"), str(manifest))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PrivadvError(f"{manifest}: cannot be read ({error}): check the path") from None
+    if len(report.evidence) != 1:
+        raise PrivadvError(f"{manifest}: is of several seeds, each with a filter of its own: name one seed's folder")
+    evidence = Evidence.parse(store.get(report.evidence[0]).decode(), str(manifest))
+    game = next(stage for stage in evidence.stages if stage.stage == "train_adversarial")
+    return {
+        role: (
+            NamedModel(kind=ref.kind, spec=ref.spec.model_dump(mode="json"), classes=getattr(ref, "classes", None),
+                       weights=Blob(sha256=ref.weights.sha256, bytes=ref.weights.bytes), source=folder.name),
+            store.get(ref.weights),
+        )
+        for role, ref in game.models.items()
+    }  # fmt: skip
+
+
 def usual_name(path: Path, found: Found) -> str:
     """``imagenet`` for networks of slim or torchvision alone, ``sports1m`` for that, else the path's own name."""
     published = [ReaderSpec.model_validate(m.spec).published if m.kind == "reader" else "" for m, _ in found.values()]
@@ -117,7 +146,7 @@ def usual_name(path: Path, found: Found) -> str:
 
 def add(shelf: Shelf, path: Path, name: str | None, network: str | None = None) -> list[str]:
     """Give what ``path`` holds a name in the store; the names, as NAME/ROLE."""
-    found = read(path, network)
+    found = played(shelf.store, path) if (path / "report.json").exists() else read(path, network)
     name = name or usual_name(path, found)
     for role, (model, data) in found.items():
         new = shelf.add(name, role, model, data)
@@ -150,11 +179,11 @@ def opened(folder: Path) -> Iterator[Shelf]:
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m privadv.weights", description=__doc__)
-    parser.add_argument("--workspace", type=Path, default=PROJECT / ".privadv", help="where runs of this machine live")
+    parser.add_argument("--workspace", type=Path, default=workspace(), help="where runs of this machine live")
     commands = parser.add_subparsers(required=True, metavar="add|list", dest="command")
     more = commands.add_parser("add", help="store weights under a name")
-    more.add_argument("file", type=Path, help="an import's folder or manifest, a TensorFlow checkpoint or a folder of such, "
-                      "a safetensors file of torchvision, or the name of a torchvision network to download")
+    more.add_argument("file", type=Path, help="the folder of a run's report, an import's folder or manifest, a TensorFlow "
+                      "checkpoint or a folder of such, a safetensors file of torchvision, or the name of a torchvision network to download")
     more.add_argument("--name", help="what configurations call them; usual: imagenet, sports1m, or the file's name")
     more.add_argument("--network", help="the torchvision network that a safetensors file belongs to")
     commands.add_parser("list", help="what is stored")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from privadv.algorithms import kbeam
+from privadv.algorithms import AnyAlgorithm, base, kbeam
 from privadv.algorithms.base import Algorithm, AlgorithmConfig, Batch, Feeds, Players, frozen, recovery
 from privadv.algorithms.entropy import EntropyConfig
 from privadv.algorithms.grl import GRLConfig, reverse
@@ -25,7 +25,7 @@ from privadv.models.degradation import Release, TransformNet, rate, release
 from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet, Vgg
 from privadv.models.library import Name, Torchvision
 from privadv.models.losses import classification_loss, uniform_loss
-from privadv.models.reader import ReaderSpec
+from privadv.models.reader import Network, ReaderSpec
 from privadv.models.tensorflow.c3d import TfC3D
 from privadv.models.tensorflow.inception import TfInception
 from privadv.models.tensorflow.mobilenet import TfMobileNet
@@ -165,8 +165,10 @@ def test_a_longer_round_waits_no_oftener(
 def test_a_resumed_game_goes_on_as_the_uninterrupted_one(config: AlgorithmConfig) -> None:
     def play(algorithm: Algorithm, feeds: Feeds) -> Tensor:
         torch.manual_seed(1)  # of a release's noise
-        algorithm.update(feeds)
-        return torch.cat([p.detach().flatten() for p in algorithm.players.degradation.parameters()])
+        for _ in range(2):
+            algorithm.update(feeds)
+        cast = algorithm.players
+        return torch.cat([p.detach().flatten() for one in (cast.degradation, cast.target, cast.budget) for p in one.parameters()])
 
     straight, feeds = config.build(players()), Toy()
     straight.update(feeds)
@@ -179,6 +181,49 @@ def test_a_resumed_game_goes_on_as_the_uninterrupted_one(config: AlgorithmConfig
     again = Toy()
     again.generator.set_state(state)
     assert torch.equal(play(straight, feeds), play(resumed, again))
+
+
+@every_algorithm
+def test_every_budget_model_has_an_optimizer_that_a_restart_empties(config: AlgorithmConfig) -> None:
+    cast = players(budgets=3)
+    algorithm = config.build(cast)
+    assert [{id(p) for group in one.param_groups for p in group["params"]} for one in algorithm.budget] == [
+        {id(p) for p in model.parameters()} for model in cast.budget]  # fmt: skip
+    assert {id(one) for one in algorithm.budget} <= {id(one) for one in algorithm.optimizers().values()}
+    restarting = Restarting(RestartConfig(every=1, steps=0), algorithm)
+    assert restarting.update(Toy())["budget_restarted"] == 0 and restarting.update(Toy())["budget_restarted"] == 1
+
+
+def test_every_algorithm_is_held_to_the_contract() -> None:
+    listed = typing.get_args(typing.get_args(AnyAlgorithm)[0])
+    assert {type(config) for config in CONFIGS} == set(listed)
+
+
+def test_what_cannot_begin_anew_is_refused_and_attention_can() -> None:
+    class Token(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.token = nn.Parameter(torch.zeros(3))
+
+    attention = nn.TransformerEncoderLayer(8, 2)
+    for tensor in attention.state_dict().values():
+        tensor.fill_(7)
+    attention.apply(_forget)
+    assert not [name for name, tensor in attention.state_dict().items() if (tensor == 7).any()]
+    cast = players()
+    cast.budget.append(nn.Sequential(reader(), Token()))
+    inner = UniformConfig().build(cast)
+    with pytest.raises(PrivadvError, match=r"nothing draws 2\.1\.token of the budget models afresh"):
+        Restarting(RestartConfig(), inner)
+    Restarting(RestartConfig(start="pretrained"), inner)
+
+
+def test_validation_sees_the_filter_that_ships() -> None:
+    """In inference mode, where what learns in bfloat16 computes in float32."""
+    cast, modes = players(), []
+    cast.degradation.register_forward_hook(lambda module, *_: modes.append(module.training))
+    base.validation_accuracy(cast, Toy())
+    assert modes == [False] and cast.degradation.training and cast.target.training
 
 
 def test_only_the_strongest_budget_model_is_fooled() -> None:
@@ -431,7 +476,7 @@ def test_restarting_renews_budget_models_and_their_optimizers_and_nobody_else(st
     algorithm._restart(Toy())
     assert moved(before.budget, cast.budget)
     assert not moved(before.degradation, cast.degradation) and not moved(before.target, cast.target)
-    assert all(not optimizer.state for optimizer in algorithm.budget_optimizers())
+    assert all(not optimizer.state for optimizer in algorithm.budget)
     same = all(
         torch.equal(a, b) for a, b in zip(first.values(), cast.budget.state_dict().values(), strict=True)
     )
@@ -537,6 +582,10 @@ SMALL: list[Any] = [
     *(TfMobileNet(width=0.25), TfInception(version=2), TfResNet(version=2)),
     *(Torchvision(name=name) for name in typing.get_args(Name) if name not in ("vgg11_bn", "resnet50", "resnet101")),
 ]
+
+
+def test_every_network_is_asked_to_begin_anew() -> None:
+    assert {type(network) for network in SMALL} == set(typing.get_args(typing.get_args(Network)[0]))
 
 
 @pytest.mark.parametrize("network", SMALL, ids=lambda network: getattr(network, "name", network.kind))

@@ -149,9 +149,11 @@ def test_masked_rows_need_boxes_and_the_seed_s_mistake_the_paper_s_profile() -> 
     ({"pretrain_target": {"fit": {"steps": 0}}}, "key 'pretrain_target.fit.steps' = 0"),
     ({"typo": 1}, "unknown key 'typo'"),
     ({"pretrain_target": {"reader": {"network": {"kind": "r2plus1d", "width": 10}}}},
-     "pretrain_target.reader.network: cannot be built (num_channels (10) must be divisible by num_groups (4)): mend its sizes"),
-    ({"attack": {"target": {"network": {"kind": "r2plus1d", "dropout": 1.5}}}}, ".network: cannot be built (dropout"),
-    ({"pretrain_budget": {"readers": [{"network": {"kind": "inception", "width": 2}}]}}, "cannot be built (Initializing zero"),
+     "pretrain_target.reader.network: cannot work (num_channels (10) must be divisible by num_groups (4)): mend its sizes"),
+    ({"attack": {"target": {"network": {"kind": "r2plus1d", "dropout": 1.5}}}}, ".network: cannot work (dropout"),
+    ({"pretrain_budget": {"readers": [{"network": {"kind": "inception", "width": 2}}]}}, "cannot work (Initializing zero"),
+    ({"pretrain_budget": {"readers": [{"network": {"kind": "vgg", "width": 4, "stages": 6}}]}},
+     "pretrain_budget.readers.0.network: cannot work ("),
     ({"pretrain_degradation": {"network": {"kind": "transform", "blocks": -1}}}, "'pretrain_degradation.network.blocks' = -1"),
 ])
 def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, object], said: str, tmp_path: Path) -> None:

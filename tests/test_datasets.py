@@ -13,6 +13,7 @@ import pytest
 from playing import Played, Silent, in_this_process, play
 from small_datasets import make_all, selections
 
+from privadv import weights
 from privadv.config import load_yaml
 from privadv.data import synthetic_attributes
 from privadv.data.manifest import ClipSet
@@ -20,6 +21,7 @@ from privadv.data.shards import read_shard
 from privadv.errors import PrivadvError
 from privadv.models.checkpoint import Trained
 from privadv.models.scores import average_precision
+from privadv.models.shelf import Shelf
 from privadv.run_config import RunConfig
 from privadv.stages import extract_frames
 from privadv.stages.stage import StageContext
@@ -189,3 +191,33 @@ def test_what_lives_on_motion_is_not_judged_on_photographs(change: dict[str, Any
     data = load_yaml(SMOKE) | {"extract_frames": {"dataset": "ucf101", "root": "x", "private": photos}} | change
     with pytest.raises(PrivadvError, match=said):
         RunConfig.parse(data, "test")
+
+
+@pytest.mark.usefixtures("here")
+def test_an_old_filter_meets_new_attackers(roots: dict[str, str], store: Store, tmp_path: Path) -> None:
+    """What a run played is named in the store, and another run starts from it: nothing is trained but its readers."""
+    first = configuration(selections(roots)["sbu"])
+    before = play(first, store)
+    folder = tmp_path / "sbu-seed0-20260101-000000"
+    folder.mkdir()
+    (folder / "report.json").write_text(before.report.canonical())
+    roles = [name.partition("/")[2] for name in weights.add(Shelf(store), folder, "old")]
+    assert set(roles) == set(before.trained["game"].models)
+    with pytest.raises(PrivadvError, match="is the filter of a run: add its folder"):
+        weights.read(_touched(folder / "filter.safetensors"))
+    again = first.model_dump(mode="json")
+    for stage in ("pretrain_degradation", "pretrain_target", "pretrain_budget", "train_adversarial"):
+        again[stage]["start_from"] = "old"
+    newcomer = {"reader": {"network": {"kind": "vgg", "width": 4}, "input": "standardised"}, "start": "scratch"}
+    again["attack"]["attackers"].append(newcomer)
+    after = play(RunConfig.parse(again, "again"), store)
+    assert {role: ref.weights for role, ref in after.trained["game"].models.items()} == {
+        role: ref.weights for role, ref in before.trained["game"].models.items()}  # fmt: skip
+    assert after.filtered.splits == before.filtered.splits
+    names = [[one.name for one in done.results["filter"].attackers] for done in (before, after)]
+    assert names[1] == [*names[0], "vgg/standardised/scratch"]
+
+
+def _touched(path: Path) -> Path:
+    path.touch()
+    return path

@@ -62,7 +62,9 @@ def test_every_reader_goes_forward_backward_and_to_disk(kind: type, treatment: s
     reader, clips = spec.build(5), torch.rand(2, 3, 8, 32, 32)
     if isinstance(reader.treatment, Adaptive):
         reader.treatment.adapt(*pixel_statistics(np.full((2, 8, 32, 32, 3), 100, np.uint8)))
-    reader(clips).square().sum().backward()
+    logits = reader(clips)
+    assert logits.shape == (2, 5)
+    logits.square().sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in reader.parameters())
     again = ReaderSpec.parse(spec.canonical(), "test").build(5)
     load_weights(again, save_weights(reader), "test")

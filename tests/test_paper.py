@@ -99,15 +99,16 @@ def test_published_weights_go_with_no_curriculum_and_own_training(tmp_path: Path
         "mobilenet_v1_0.75/plain/warm": (b"w", True, 9),
         "resnet/plain/warm": (b"m", True, 9),
     }
-    raw = jobs(ours, "raw", clips, None, (2, 2), {"mobilenet_v1_0.25/plain/imagenet": b"i"}, None, 0)
+    raw = jobs(ours, "raw", clips, None, (2, 2), {"mobilenet_v1_0.25/plain/imagenet": b"i"}, (), 0)
     assert {job.name: job.weights for job in raw if isinstance(job, FitJob) and job.weights} == {
         "mobilenet_v1_0.25/plain/imagenet": b"i"
     }
     begun = suite(attackers=[attacker.model_dump(mode="json") for attacker in attackers], target_init="sports1m")
-    first = jobs(begun, "raw", clips, None, (2, 2), {"target": b"s", "mobilenet_v1_0.25/plain/imagenet": b"i"}, None, 0)[0]
+    first = jobs(begun, "raw", clips, None, (2, 2), {"target": b"s", "mobilenet_v1_0.25/plain/imagenet": b"i"}, (), 0)[0]
     assert isinstance(first, FitJob) and first.weights == b"s" and first.ease_from is None
     fitted = Fitted("x", b"", 3, 1.0, 0.5, 0.1, 0.5, predictions=[[0.0, 1.0], [0.0, 1.0]])
     assert result(raw[1], fitted, clips["budget"]["test"], ours).start == "imagenet"
+    assert result(first, fitted, clips["target"]["test"], ours).start == "imagenet", "published weights, not its own raw self"
 
 
 def test_a_constant_learning_rate_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

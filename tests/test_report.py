@@ -26,7 +26,7 @@ from privadv.evaluation.page import _attackers, render
 from privadv.evaluation.published import published
 from privadv.evaluation.results import ReaderResult, RowResult
 from privadv.evaluation.rows import is_baseline
-from privadv.evaluation.summary import CONTROLS, Evidence, Summary, summarise
+from privadv.evaluation.summary import PLANTED, Evidence, Summary, summarise
 from privadv.models.checkpoint import FilterRef, ReaderRef, Trained
 from privadv.models.degradation import TransformNet
 from privadv.models.frame import MobileNet
@@ -403,7 +403,7 @@ def test_who_reads_a_control_no_better_than_blindly_has_not_read_it() -> None:
 
 
 def test_controls_raw_and_filter_are_no_baselines() -> None:
-    assert {row.name for row in summary().baselines} == set(ROWS) - {"raw", "filter", *CONTROLS}
+    assert {row.name for row in summary().baselines} == set(ROWS) - {"raw", "filter", *PLANTED}
 
 
 VARIANTS: dict[str, Numbers] = {"filter:h264:23": (0.84, 0.28, 3, 12), "filter:smooth:0.5": (0.80, 0.20, 5, 12)}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from privadv.data.feeds import to_uint8
 from privadv.errors import PrivadvError
-from privadv.evaluation.rows import PLANT, parse
+from privadv.evaluation.rows import NOISY, PLANT, ROWS, parse
 
 CLIPS = torch.rand(4, 3, 6, 24, 20, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 12])
@@ -37,6 +38,17 @@ def shown(row: str, clips: torch.Tensor, seed: int = 0) -> torch.Tensor:
 def test_every_row_keeps_shape_and_range(row: str) -> None:
     out = shown(row, CLIPS)
     assert out.shape == CLIPS.shape and out.min() >= 0 and out.max() <= 1
+
+
+@pytest.mark.parametrize("row", ALL)
+def test_a_row_that_draws_noise_says_so(row: str) -> None:
+    """Its training clips are then released several times, so that an attacker can average the noise away."""
+    drawn = not torch.equal(shown(row, CLIPS, 0), shown(row, CLIPS, 1))
+    assert drawn == (row.partition(":")[0] in NOISY)
+
+
+def test_every_row_is_held_to_the_contract() -> None:
+    assert {row.partition(":")[0] for row in ALL} == ROWS.keys() - {"mask"}  # which needs boxes: tests/test_masking.py
 
 
 @pytest.mark.parametrize(
@@ -110,3 +122,10 @@ def test_attributes_are_planted_as_one_code_a_combination() -> None:
     out = parse("planted:spatial")(flat, labels, torch.Generator())
     assert torch.equal(out[2], out[3]) and not torch.equal(out[0], out[1]) and not torch.equal(out[1], out[2])
     assert torch.equal(out[1], parse("planted:spatial")(flat, torch.tensor([0, 1, 2, 3]), torch.Generator())[1])
+
+
+def test_what_is_no_number_is_not_stored_as_black() -> None:
+    clips = CLIPS.clone()
+    clips[1, 0, 2, 3, 4] = float("nan")
+    with pytest.raises(PrivadvError, match="no numbers: its filter or baseline has diverged"):
+        to_uint8(clips)

@@ -129,12 +129,7 @@ def test_a_server_that_is_down_then_up_then_killed_then_back_gets_everything_onc
         server.kill()
         tracker.metrics({"game/loss": 2.0}, 20)
         with tracker.child("mobile/plain", {"start": "warm"}, {"family": "mobile"}) as child:
-            worker = """
-                import sys
-                from privadv.tracking import Tracker
-                Tracker.join(sys.argv[1]).metrics({"accuracy": 0.75}, 1)
-            """
-            assert _start(worker, child.ticket()).communicate() == ("", "")
+            child.metrics({"accuracy": 0.75}, 1)
         server.start()
         tracker.metrics({"game/loss": 1.0}, 30)
         tracker.figure("curve", b"\x89PNG curve")

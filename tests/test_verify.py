@@ -6,12 +6,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from privadv.data.manifest import Found, Source, Task
 from privadv.data.pa_hmdb51 import VALUES
+from privadv.data.readers import Reader
+from privadv.data.reading import Reading
 from privadv.data.ucf101 import CLASSES
 from privadv.data.verify import Verification, verify
 from privadv.data.video import write_h264
@@ -143,3 +147,33 @@ def test_the_command_exits_with_what_it_found(hmdb51: Path) -> None:
     nowhere = command("hmdb51", str(hmdb51 / "nowhere"))
     assert nowhere.returncode == 2 and nowhere.stderr.startswith("privadv: root ")
     assert "Traceback" not in nowhere.stderr + whole.stderr + part.stderr
+
+
+TASK, MANY = Task(name="action", classes=("a", "b")), Task(name="who", classes=("x", "y"), multi_label=True)
+
+
+@pytest.mark.parametrize(("splits", "said"), [
+    ({"train": ["v1"], "validation": ["v2"], "test": ["v3"]}, "the splits train, validation, test: they are train, val, test"),
+    ({"train": ["v1"], "val": [("v2", 2, (0, 1))], "test": []}, r"v2: its reader gives the action 2, .* \(they count from 0"),
+    ({"train": [("v1", -1, (0, 1))], "val": [], "test": []}, "v1: its reader gives the action -1"),
+    ({"train": ["v1"], "val": [], "test": [("v3", 0, (0, 2))]}, r"v3: its reader gives the who \(0, 2\)"),
+    ({"train": [("v1", 0, 1)], "val": [], "test": []}, "v1: its reader gives the who 1"),
+])
+def test_what_a_reader_must_not_give_is_refused(splits: dict[str, list[Any]], said: str) -> None:
+    with pytest.raises(PrivadvError, match=said):
+        a_reader(splits).checked(cast(Any, None), "", {}, 0)
+
+
+def test_a_file_in_two_splits_is_a_leak_whatever_its_reader_says() -> None:
+    found = a_reader({"train": ["v1", "v2"], "val": ["v3"], "test": ["v2"]}).checked(cast(Any, None), "", {}, 0)
+    assert found.leaks == ("v2 is in train and in test",)
+
+
+def a_reader(splits: dict[str, list[Any]]) -> Reader:
+    """Of videos that have, unless said, action 0 and show y."""
+    facts = {split: [one if isinstance(one, tuple) else (one, 0, (0, 1)) for one in ones] for split, ones in splits.items()}
+    sources = {
+        split: [Source(name, name, (name,), target, budget) for name, target, budget in ones] for split, ones in facts.items()
+    }
+    reading = Reading(Found(tuple(one for ones in sources.values() for one in ones), ()), sources, {}, {})
+    return Reader(TASK, MANY, lambda *_: reading)

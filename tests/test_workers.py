@@ -48,11 +48,12 @@ def test_a_process_that_dies_is_named() -> None:
         list(in_order(pool, slow_double, [99], 4))
 
 
-def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begin", ["", ", os.nice, 1"])
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, begin: str) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
-        "import time\nfrom privadv.data.workers import worker_pool\n"
-        "if __name__ == '__main__':\n    pool = worker_pool(1)\n    pool.submit(abs, 1).result()\n"
+        "import os, time\nfrom privadv.data.workers import worker_pool\n"
+        f"if __name__ == '__main__':\n    pool = worker_pool(1{begin})\n    pool.submit(abs, 1).result()\n"
         "    print('ready', flush=True)\n    time.sleep(60)\n")
     project = str(Path(__file__).parent.parent)
     parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE,

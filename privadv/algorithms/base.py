@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -64,9 +64,13 @@ class AlgorithmConfig(Section):
 class Algorithm(ABC):
     """Plays rounds. Owns its optimizers; draws as many batches from the feeds as it likes; every inner loop is bounded.
 
+    ``budget``: the optimizers of the budget models, in order, which a restart empties.
+
     It may be one of several ranks that play the same game, so whatever it decides by or reports goes through
     :func:`privadv.parallel.group.means`.
     """
+
+    budget: Sequence[torch.optim.Optimizer]
 
     def __init__(self, players: Players) -> None:
         self.players = players
@@ -79,10 +83,6 @@ class Algorithm(ABC):
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Every optimizer by name, for resuming."""
 
-    @abstractmethod
-    def budget_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Those of the budget models, in order."""
-
     def memory(self) -> dict[str, Any]:
         """JSON-able state beside players and optimizers that a resumed game needs."""
         return {}
@@ -94,8 +94,9 @@ class Algorithm(ABC):
 @torch.no_grad()
 def validation_accuracy(players: Players, feeds: Feeds) -> float:
     """The target's accuracy on the filter's output, over the validation stream; each rank reads its part of every batch."""
-    was_training = players.target.training
-    players.target.eval()
+    learning = [model for model in (players.target, players.degradation) if model.training]
+    for model in learning:
+        model.eval()
     right, seen = torch.zeros((), dtype=torch.double), 0
     for clips, labels in feeds.validation():
         with sharing(len(labels)) as share:
@@ -103,7 +104,8 @@ def validation_accuracy(players: Players, feeds: Feeds) -> float:
         if share.own:
             right = right + hits(logits[: share.own], labels[share.rows][: share.own]).double() * share.own
         seen += len(labels)
-    players.target.train(was_training)
+    for model in learning:
+        model.train()
     return total(right) / seen
 
 

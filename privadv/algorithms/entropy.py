@@ -71,9 +71,6 @@ class Entropy(Algorithm):
         budget = {f"budget_{k}": optimizer for k, optimizer in enumerate(self.budget)}
         return {"degradation": self.degradation, "recovery": self.recovery, **budget}
 
-    def budget_optimizers(self) -> list[torch.optim.Optimizer]:
-        return list(self.budget)
-
     def memory(self) -> dict[str, Any]:
         return {"round": self.round}
 

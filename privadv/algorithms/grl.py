@@ -85,9 +85,6 @@ class GRL(Algorithm):
         budget = {f"budget_{k}": optimizer for k, optimizer in enumerate(self.budget)}
         return {"degradation": self.degradation, "target": self.target, **budget}
 
-    def budget_optimizers(self) -> list[torch.optim.Optimizer]:
-        return list(self.budget)
-
     def memory(self) -> dict[str, Any]:
         return {"played": self.played}
 

@@ -59,18 +59,15 @@ class KBeam(Algorithm):
         super().__init__(players)
         self.config, self.strongest = config, 0
         self.ascent = torch.optim.Adam(players.degradation.parameters(), config.lr_max, fused=True)
-        self.descent = [torch.optim.Adam(model.parameters(), config.lr_min, fused=True) for model in players.budget]
+        self.budget = [torch.optim.Adam(model.parameters(), config.lr_min, fused=True) for model in players.budget]
         self.recovery = recovery(players, config.lr_target, config.decay_target)
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {
             "ascent": self.ascent,
             "recovery": self.recovery,
-            **{f"descent_{k}": optimizer for k, optimizer in enumerate(self.descent)},
+            **{f"descent_{k}": optimizer for k, optimizer in enumerate(self.budget)},
         }
-
-    def budget_optimizers(self) -> list[torch.optim.Optimizer]:
-        return list(self.descent)
 
     def memory(self) -> dict[str, Any]:
         return {"strongest": self.strongest}
@@ -102,7 +99,7 @@ class KBeam(Algorithm):
             self.strongest = min(range(len(losses)), key=losses.__getitem__)
             if rights[self.strongest] >= self.config.budget_bar:
                 break
-            for optimizer in self.descent:
+            for optimizer in self.budget:
                 optimizer.step()
         return {
             "budget_loss_min": min(losses),
@@ -115,9 +112,9 @@ class KBeam(Algorithm):
     def _min_gradients(self, feeds: Feeds) -> tuple[list[float], list[float]]:
         """Accumulated gradients of every budget model; its mean loss and accuracy."""
         count = self.config.accumulate
-        losses: list[float | Tensor] = [0.0] * len(self.descent)
-        rights: list[float | Tensor] = [0.0] * len(self.descent)
-        for optimizer in self.descent:
+        losses: list[float | Tensor] = [0.0] * len(self.budget)
+        rights: list[float | Tensor] = [0.0] * len(self.budget)
+        for optimizer in self.budget:
             optimizer.zero_grad(set_to_none=True)
         for _ in range(count):
             clips, labels = feeds.budget()

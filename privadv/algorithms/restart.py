@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pydantic
@@ -11,6 +12,7 @@ from torch import nn
 
 from privadv.algorithms.base import Algorithm, Feeds, step
 from privadv.config import Section
+from privadv.errors import PrivadvError
 from privadv.models.losses import classification_loss
 
 
@@ -28,13 +30,14 @@ class Restarting(Algorithm):
     def __init__(self, config: RestartConfig, inner: Algorithm) -> None:
         super().__init__(inner.players)
         self.config, self.inner, self.round = config, inner, 0
+        if config.start == "scratch" and (lasting := unforgettable(inner.players.budget)):
+            raise PrivadvError(f"restart.start: scratch: nothing draws {lasting[0]} of the budget models afresh: give its module "
+                               "a reset_parameters(), or start: pretrained")
+        self.budget = inner.budget
         self._start = copy.deepcopy(inner.players.budget.state_dict())
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return self.inner.optimizers()
-
-    def budget_optimizers(self) -> list[torch.optim.Optimizer]:
-        return self.inner.budget_optimizers()
 
     def memory(self) -> dict[str, Any]:
         return {"round": self.round, "inner": self.inner.memory()}
@@ -55,18 +58,32 @@ class Restarting(Algorithm):
             self.players.budget.load_state_dict(self._start)
         else:
             self.players.budget.apply(_forget)
-        for optimizer in self.budget_optimizers():
+        for optimizer in self.budget:
             optimizer.state.clear()
         for _ in range(self.config.steps):
             clips, labels = feeds.budget()
             with torch.no_grad():
                 filtered = self.players.degradation(clips)
-            for model, optimizer in zip(self.players.budget, self.budget_optimizers(), strict=True):
+            for model, optimizer in zip(self.players.budget, self.budget, strict=True):
                 step(classification_loss(model(filtered), labels), optimizer)
 
 
 def _forget(module: nn.Module) -> None:
     """Fresh parameters and, for norms, fresh statistics."""
-    reset = getattr(module, "reset_parameters", None)
-    if callable(reset):
+    if reset := _reset_of(module):
         reset()
+
+
+def unforgettable(models: nn.Module) -> list[str]:
+    """The parameters that no module can draw afresh, by name."""
+    return [
+        f"{where}.{name}"
+        for where, module in models.named_modules()
+        if _reset_of(module) is None
+        for name, _ in module.named_parameters(recurse=False)
+    ]
+
+
+def _reset_of(module: nn.Module) -> Callable[..., object] | None:
+    found = (getattr(module, name, None) for name in ("reset_parameters", "_reset_parameters"))  # the latter of attention
+    return next(filter(callable, found), None)

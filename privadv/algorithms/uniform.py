@@ -67,9 +67,6 @@ class Uniform(Algorithm):
             **{f"budget_{k}": optimizer for k, optimizer in enumerate(self.budget)},
         }
 
-    def budget_optimizers(self) -> list[torch.optim.Optimizer]:
-        return list(self.budget)
-
     def memory(self) -> dict[str, Any]:
         return {"strongest": self.strongest}
 

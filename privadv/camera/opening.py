@@ -13,8 +13,8 @@ from privadv.errors import PrivadvError
 from privadv.models.checkpoint import Measured, ShippedFilter
 from privadv.models.degradation import Degradation
 from privadv.scratch import scratch
+from privadv.tracking import MANIFEST, WEIGHTS
 
-MANIFEST, WEIGHTS = "filter.json", "filter.safetensors"
 REGISTERED = "models:/"
 NOWHERE = "give a folder that a run published, its filter.json, an exported .onnx, or models:/NAME@ALIAS"
 

@@ -21,6 +21,7 @@ from privadv.data.shards import read_shard
 from privadv.device import CPU, device, to_device
 from privadv.errors import PrivadvError
 from privadv.parallel import group
+from privadv.scratch import whole
 from privadv.store import Store
 
 Player = Literal["target", "budget"]
@@ -88,22 +89,21 @@ class ClipArray:
     def write(cls, path: Path, clips: Iterable[Clip], count: int, geometry: Geometry) -> ClipArray:
         """Lay ``count`` clips out in ``path`` (complete or not at all) with their labels beside it."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        _reserve(partial, count * math.prod(geometry.shape))
         facts = []
-        with partial.open("r+b") as file:
-            for clip in clips:
-                if clip.frames.shape != geometry.shape:
-                    raise PrivadvError(f"{path.name}: clip {clip.id} is {clip.frames.shape}, expected {geometry.shape}")
-                file.write(np.ascontiguousarray(clip.frames).data)
-                facts.append((clip.id, clip.target, clip.budget, clip.source, clip.indices, clip.group))
-        if len(facts) != count:
-            raise PrivadvError(
-                f"{path.name}: {len(facts)} clips arrived where the manifest says {count}: render it again"
-            )
-        labels = {"shape": (count, *geometry.shape), "facts": facts}
-        path.with_suffix(".json").write_text(json.dumps(labels), encoding="utf-8")
-        os.replace(partial, path)
+        with whole(path) as part:
+            _reserve(part, count * math.prod(geometry.shape))
+            with part.open("r+b") as file:
+                for clip in clips:
+                    if clip.frames.shape != geometry.shape:
+                        raise PrivadvError(f"{path.name}: clip {clip.id} is {clip.frames.shape}, expected {geometry.shape}")
+                    file.write(np.ascontiguousarray(clip.frames).data)
+                    facts.append((clip.id, clip.target, clip.budget, clip.source, clip.indices, clip.group))
+            if len(facts) != count:
+                raise PrivadvError(
+                    f"{path.name}: {len(facts)} clips arrived where the manifest says {count}: render it again"
+                )
+            labels = {"shape": (count, *geometry.shape), "facts": facts}
+            path.with_suffix(".json").write_text(json.dumps(labels), encoding="utf-8")
         return cls.open(path)
 
     @classmethod
@@ -194,7 +194,14 @@ def to_float(frames: np.ndarray, where: torch.device = CPU) -> Tensor:
 
 
 def to_uint8(clips: Tensor) -> np.ndarray:
-    """Float (N, 3, T, H, W) in [0, 1] to uint8 (N, T, H, W, 3), as a camera would store it."""
+    """Float (N, 3, T, H, W) in [0, 1] to uint8 (N, T, H, W, 3), as a camera would store it.
+
+    Raises:
+        PrivadvError: a value is no number, which would be stored as black and look private.
+    """
+    if clips.isnan().any():
+        raise PrivadvError("a clip to be stored holds values that are no numbers: its filter or baseline has diverged: "
+                           "train with lower learning rates, or mend the baseline")
     return (clips.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 4, 1).contiguous().cpu().numpy()
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from privadv.data import hmdb51, pa_hmdb51, sbu, ucf101, vispr
-from privadv.data.manifest import Task
-from privadv.data.reading import UNLABELLED, Reading, read_texts
+from privadv.data.manifest import SPLITS, Task
+from privadv.data.reading import UNLABELLED, Reading, labels, on_both_sides, read_texts
 from privadv.data.roots import Root
 from privadv.errors import PrivadvError
 
@@ -33,6 +33,22 @@ class Reader:
     read: Read
     test_only: bool = False
     still: bool = False
+
+    def checked(self, root: Root, split: str, shares: Mapping[str, float], seed: int) -> Reading:
+        """What :attr:`read` gives, held against what it promises; files in two splits are leaks even if it tells none.
+
+        Raises:
+            PrivadvError: as ``read``, or there are other splits than train, val and test, or a label that its task has not.
+        """
+        reading = self.read(root, split, shares, seed)
+        if set(reading.splits) != set(SPLITS):
+            raise PrivadvError(f"its reader gives the splits {', '.join(reading.splits)}: they are {', '.join(SPLITS)}")
+        for source in (source for sources in reading.splits.values() for source in sources):
+            for task, label in ((self.target, source.target), (self.budget, source.budget)):
+                if not labels(task, label):
+                    raise PrivadvError(f"{source.name}: its reader gives the {task.name} {label}, which is none of its "
+                                       f"{len(task.classes)} classes (they count from 0)")
+        return replace(reading, leaks=reading.leaks or tuple(on_both_sides(reading.splits)))
 
 
 def _sbu(root: Root, split: str, shares: Mapping[str, float], seed: int) -> Reading:

@@ -66,6 +66,22 @@ def one_copy(files: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {key: min(found, key=lambda name: (name.count("/"), name)) for key, found in sorted(copies.items())}
 
 
+def labels(task: Task, label: int | tuple[int, ...]) -> bool:
+    """Whether ``label`` is one of a task: a class of it, or one 0 or 1 for each."""
+    if task.multi_label:
+        return isinstance(label, tuple) and len(label) == len(task.classes) and set(label) <= {0, 1}
+    return isinstance(label, int) and 0 <= label < len(task.classes)
+
+
+def on_both_sides(splits: Mapping[str, Iterable[Source]]) -> list[str]:
+    """One line for each file or folder that stands in two splits."""
+    sides: dict[str, list[str]] = defaultdict(list)
+    for split, sources in splits.items():
+        for name in {source.name for source in sources}:
+            sides[name].append(split)
+    return [f"{name} is in {' and in '.join(found)}" for name, found in sorted(sides.items()) if len(found) > 1]
+
+
 def hold_out(sources: Iterable[Source], share: float, seed: int) -> tuple[list[Source], list[Source]]:
     """Take about ``share`` of the sources of each target class out, as whole groups: (kept, held out).
 

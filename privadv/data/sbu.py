@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from privadv.data.manifest import SPLITS, Found, Quarantined, Source, Task
+from privadv.data.reading import visible
 from privadv.errors import PrivadvError
 
 PAIRS = ("01-02", "01-03", "01-07", "02-03", "02-06", "02-07", "03-04", "03-05", "03-06", "02-04", "04-06",
@@ -41,10 +42,8 @@ def scan(names: Iterable[str]) -> Found:
     folders: dict[str, list[str]] = defaultdict(list)
     found: dict[str, list[Source]] = defaultdict(list)
     quarantined = []
-    for name in sorted(names):
+    for name in visible(names):
         folder, _, file = name.rpartition("/")
-        if any(part.startswith((".", "__MACOSX")) for part in name.split("/")):
-            continue
         if FOLDER.fullmatch(folder):
             folders[folder].append(file)
         elif VIDEO.fullmatch(file):

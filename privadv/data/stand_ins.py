@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from privadv.data.synthetic import SyntheticConfig
 from privadv.data.synthetic_attributes import AttributesConfig
 from privadv.data.video import X264, write_h264
 from privadv.errors import PrivadvError
+from privadv.scratch import scratch
 
 
 def _by_take(root: Root, split: str, shares: Mapping[str, float], seed: int) -> Reading:
@@ -54,18 +53,18 @@ def generated(config: SyntheticConfig | AttributesConfig, videos: Path) -> Path:
     if folder.is_dir():
         return folder
     videos.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=".generating-", dir=videos))
     try:
-        if isinstance(config, SyntheticConfig):
-            synthetic.generate(config, unfinished)
-        else:
-            synthetic_attributes.generate(config, unfinished)
-        unfinished.rename(folder)
+        with scratch(str(videos)) as passing:
+            unfinished = passing / "set"
+            unfinished.mkdir()
+            if isinstance(config, SyntheticConfig):
+                synthetic.generate(config, unfinished)
+            else:
+                synthetic_attributes.generate(config, unfinished)
+            unfinished.rename(folder)
     except OSError as error:
         if not folder.is_dir():  # else another run was faster: the same videos
             raise PrivadvError(f"{videos}: cannot hold the videos ({error}): make room there") from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 

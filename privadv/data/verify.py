@@ -64,7 +64,7 @@ def verify(name: str, root: str, split: str = "", partial_copy: bool = False, op
     if name not in READERS:
         raise PrivadvError(f"dataset '{name}' is unknown: choose one of {', '.join(READERS)}")
     place = open_root(root)
-    reading = READERS[name].read(place, split, SHARES, 0)
+    reading = READERS[name].checked(place, split, SHARES, 0)
     counts, unusable, notes = dict(reading.counts), list(reading.found.quarantined), list(reading.notes)
     if open_files:
         frames, bad, short = _open(place, reading, workers)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from privadv.errors import PrivadvError
 
@@ -18,9 +18,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def worker_pool(workers: int) -> ProcessPoolExecutor:
-    """Processes that end with this one, however it ends; spawned, because a fork may copy a held lock."""
-    return ProcessPoolExecutor(workers, get_context("spawn"), _begin)
+def worker_pool(workers: int, begin: Callable[..., None] | None = None, *given: Any) -> ProcessPoolExecutor:
+    """Processes that end with this one, however it ends; spawned, because a fork may copy a held lock.
+
+    Each calls ``begin(*given)`` before it does anything else.
+    """
+    return ProcessPoolExecutor(workers, get_context("spawn"), _begin, (begin, given))
 
 
 def in_order(pool: ProcessPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
@@ -59,9 +62,11 @@ def _died(item: object) -> PrivadvError:
                         "try fewer workers, then without that file")
 
 
-def _begin() -> None:
+def _begin(begin: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
     # Ctrl-C reaches the whole process group; the parent alone answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    if begin:
+        begin(*given)

@@ -27,7 +27,7 @@ from privadv.models.scores import fitted, score
 from privadv.models.unet import UNet
 from privadv.precision import precise
 from privadv.snapshots import Resumable
-from privadv.training import TRAIN_SAMPLE, FitConfig, Fitted, Tick, read_with
+from privadv.training import TRAIN_SAMPLE, FitConfig, Fitted, Tick, read_with, schedule
 
 Split = Literal["train", "val", "test"]
 
@@ -47,7 +47,10 @@ class RawReader:
 
 @dataclass(frozen=True)
 class InversionJob:
-    """What both attackers know: a reader of raw video, and the clips of every split, as stored (``clips``) and raw (``raw``)."""
+    """What both attackers know: a reader of raw video, and the clips of every split, as stored (``clips``) and raw (``raw``).
+
+    ``ease`` and ``patience`` of the ``config`` mean nothing to them.
+    """
 
     name: str
     reader: RawReader
@@ -96,9 +99,9 @@ class Reconstruction(InversionJob):
 
     def fit(self, tick: Tick, checkpoints: Checkpoints | None = None) -> Fitted:
         """Train the U-Net on the mean squared error; the best by validation paints."""
-        start, reader = time.monotonic(), self.reader.open()
+        reader = self.reader.open()
         torch.manual_seed(self.seed)
-        painter, curve = self._learn(tick, checkpoints)
+        start, painter, curve = self._learn(tick, checkpoints)
 
         def read(array: ClipArray, index: np.ndarray) -> Tensor:
             return _batched(index, lambda part: reader(painter(array.clips(part, device()))))
@@ -106,18 +109,21 @@ class Reconstruction(InversionJob):
         quality = _quality(painter, self.stored("test"), self.original("test"))
         return self.fitted(start, read, steps=self.config.steps, curves={"val_psnr": curve}, metrics=quality)
 
-    def _learn(self, tick: Tick, checkpoints: Checkpoints | None) -> tuple[nn.Module, list[tuple[int, float]]]:
+    def _learn(self, tick: Tick, checkpoints: Checkpoints | None) -> tuple[float, nn.Module, list[tuple[int, float]]]:
+        """When it began, less what earlier attempts took; the U-Net; and its curve."""
+        start = time.monotonic()
         config, train, validation = self.config, self.stored("train"), self.stored("val")
         painter = UNet(train.frames.shape[1]).to(device()).to(memory_format=torch.channels_last)
         feed = Feed(train, self.original("train"), batch=config.batch, seed=self.seed)
         optimizer = torch.optim.AdamW(painter.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, config.steps, pct_start=0.15)
+        pace = schedule(optimizer, config)
         best, best_state, curve = float("-inf"), painter.state_dict(), []
-        parts = {"painter": painter, "optimizer": optimizer, "schedule": schedule, "feed": feed}
+        parts = {"painter": painter, "optimizer": optimizer, "schedule": pace, "feed": feed}
         saving = Resumable(self.name, parts, checkpoints, config.steps, config.checkpoint_steps)
         first, saved = saving.resume()
         if saved:
-            best, best_state, curve = saved["memory"]
+            best, best_state, curve, seconds = saved["memory"]
+            start -= seconds
             tick(first)
         for step in range(first + 1, config.steps + 1):
             (seen, wanted), _, _ = feed.draw()
@@ -127,16 +133,17 @@ class Reconstruction(InversionJob):
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            schedule.step()
+            pace.step()
             tick(1)
             if step % config.every == 0 or step == config.steps:
                 psnr = _quality(painter, validation, self.original("val"), structure=False)["psnr"]
                 curve.append((step, psnr))
                 if psnr >= best:
                     best, best_state = psnr, copy.deepcopy(painter.state_dict())
-            saving.save(step, memory=(best, best_state, curve))
+            if saving.due(step):
+                saving.save(step, memory=(best, best_state, curve, time.monotonic() - start))
         painter.load_state_dict(best_state)
-        return painter.eval(), curve
+        return start, painter.eval(), curve
 
 
 @dataclass(frozen=True)

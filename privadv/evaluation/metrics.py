@@ -1,4 +1,4 @@
-"""How sure the numbers are: floors, a paired bootstrap over takes and seeds, and the front of the baselines."""
+"""How sure the numbers are: a paired bootstrap over takes and seeds, and the front of the baselines."""
 
 from __future__ import annotations
 

@@ -102,11 +102,13 @@ class Suite(Section):
             )
         return self
 
-    def against(self, row: str, raw: Sequence[ReaderResult] | None) -> list[AttackerSpec]:
-        """The attackers that go against ``row``, given what they reached on raw video."""
+    def against(self, row: str, raw: Sequence[ReaderResult]) -> list[AttackerSpec]:
+        """The attackers that go against ``row``, given what they reached on raw video: there, before anything is known."""
+        if row == "raw":
+            return self.raw_attackers()
         if row in self.chosen:
             return [attacker for attacker in self.attackers if attacker.name in self.chosen[row]]
-        if self._whole(row) or raw is None:
+        if self._whole(row):
             return list(self.attackers)
         reached = {result.name: (result.validation, -result.train_loss) for result in raw}
         different = {on_raw(attacker.name): attacker for attacker in reversed(self.attackers)}

@@ -21,7 +21,7 @@ from privadv.evaluation.results import AttributeScores, ReaderResult, RowResult,
 from privadv.evaluation.rows import is_baseline, is_control, of_filter
 from privadv.models.checkpoint import Trained
 
-CONTROLS = ("planted:spatial", "planted:temporal")
+PLANTED = ("planted:spatial", "planted:temporal")
 PICTURE = ("psnr", "flicker", "kbit_per_second")
 """What is measured of a row's stored clips without any reader: dB to raw clips, grey levels, and a codec's bit rate."""
 READ = 0.90
@@ -120,7 +120,7 @@ class Row:
 
     @property
     def control(self) -> bool:
-        """A planted filter: it must be read, and is compared with nothing."""
+        """It hides everybody and writes the answer in: planted ones must be read, buried ones tell how faint it may be."""
         return is_control(self.name)
 
     @property
@@ -229,7 +229,7 @@ class Summary:
     @property
     def plantable(self) -> tuple[str, ...]:
         """The controls that these data allow: photos hold nothing that changes over time."""
-        return CONTROLS if self.clips.privacy.geometry.frames > 1 else CONTROLS[:1]
+        return PLANTED if self.clips.privacy.geometry.frames > 1 else PLANTED[:1]
 
     @property
     def _blank(self) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -34,16 +35,16 @@ def jobs(
     raw: Mapping[Player, Arrays] | None,
     classes: tuple[int, int],
     warm: Mapping[str, bytes],
-    reached: Sequence[ReaderResult] | None,
+    reached: Sequence[ReaderResult],
     seed: int,
 ) -> list[AnyJob]:
     """The fits of a row, the target's first.
 
     ``arrays``: the splits of the clips that label each task, ``raw``: the same of raw clips, ``warm``: raw-trained weights by
-    reader name, ``reached``: what those readers reached; None and empty on the raw row itself, where ``warm`` holds only the
-    published weights that attackers start from.
+    reader name, ``reached``: what those readers reached. On the raw row itself ``raw`` is None, nobody has reached anything, and
+    ``warm`` holds only the published weights that attackers start from.
     """
-    attackers = suite.raw_attackers() if raw is None else suite.against(row, reached)
+    attackers = suite.against(row, reached)
     begun = "imagenet" if suite.target_init else "scratch"
     specs = [AttackerSpec(reader=suite.target, start=begun if raw is None else "warm"), *attackers]
     make = _Jobs(suite.raw_fit if raw is None else suite.fit, arrays, raw, warm)
@@ -197,11 +198,11 @@ def result(job: AnyJob, fitted: Fitted, array: ClipArray, suite: Suite) -> Reade
 
 
 def _start(job: AnyJob) -> Start:
-    if not isinstance(job, FitJob):
-        return "reconstruction" if isinstance(job, Reconstruction) else "nearest"
-    if job.name.endswith("/imagenet"):
-        return "imagenet"
-    return "mixed" if job.mixed else "warm" if job.weights else "scratch"
+    if job.name != TARGET:
+        return cast(Start, job.name.rpartition("/")[2])
+    if not isinstance(job, FitJob) or job.weights is None:
+        return "scratch"
+    return "warm" if job.ease_from else "imagenet"
 
 
 def row_metrics(target: ReaderResult, attackers: Sequence[ReaderResult]) -> dict[str, float]:

@@ -52,10 +52,10 @@ class Variant:
 
 
 def check(row: str) -> None:
-    """Whether any row has this name, be it of the filter or not.
+    """Refuse what is the name of no row, be it of the filter or not.
 
     Raises:
-        PrivadvError: none has.
+        PrivadvError: it is none.
     """
     _ = variant(row) if of_filter(row) else parse(row)
 

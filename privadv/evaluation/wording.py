@@ -9,7 +9,7 @@ from statistics import fmean
 
 from privadv.evaluation.groups import Group, least_kept, most_leaked
 from privadv.evaluation.metrics import Estimate
-from privadv.evaluation.summary import ENOUGH, Row, Summary
+from privadv.evaluation.summary import ENOUGH, PLANTED, Row, Summary
 
 WIDTH = 80
 PUBLISHED = (
@@ -195,7 +195,7 @@ def _reading(control: Row | None) -> str:
 def flags(row: Row) -> str:
     """What a reader of the table must know about the row's leakage."""
     if row.control:
-        return "read" if row.read else "NOT READ"
+        return "read" if row.read else "NOT READ" if row.name in PLANTED else "not read"
     return "lower bound" if row.lower_bound else ""
 
 

@@ -77,14 +77,14 @@ class Reader(nn.Module):
         layers = [module for name, module in named if isinstance(module, nn.Linear) or name.endswith("logits")]
         if not layers:
             raise PrivadvError("the features of this network cannot be compared: use another network for 'nearest'")
-        last = layers[-1]
         caught: list[Tensor] = []
-        hook = last.register_forward_pre_hook(lambda _, given: caught.append(given[0]))
+        hooks = [layer.register_forward_pre_hook(lambda _, given: caught.append(given[0])) for layer in layers]
         try:
             self(clips)
         finally:
-            hook.remove()
-        return caught[0].flatten(1).unflatten(0, (len(clips), -1)).mean(1)
+            for hook in hooks:
+                hook.remove()
+        return caught[-1].flatten(1).unflatten(0, (len(clips), -1)).mean(1)
 
 
 class Plain(nn.Module):

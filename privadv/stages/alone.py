@@ -15,11 +15,12 @@ from privadv.code_version import code_version
 from privadv.config import load_yaml
 from privadv.console import say
 from privadv.errors import PrivadvError
+from privadv.place import workspace
 from privadv.stages.stage import execute, explained
 from privadv.workspace import Workspace
 
 SECTIONS = {"list_readers": "attack", "fit_reader": "attack", "join_readers": "attack"}
-"""Stages that another one's section configures."""
+"""Stages that share another one's work: its section configures them, and ``rerun`` means them with it."""
 VALUES = {"seed": int, "row": str, "reader": str, "configuration": Path}
 HELP = {"configuration": "the whole run with every default in it: its config.yaml in MLflow"}
 Parameters = Mapping[str, inspect.Parameter]
@@ -43,8 +44,8 @@ def main(stage: str, arguments: Sequence[str] | None = None) -> None:
             values["seed"] = config.get("seed", 0)
         if "configuration" in values:
             values["configuration"] = json.dumps(load_yaml(values["configuration"]))
-        with Workspace(options.workspace) as workspace:
-            os.environ.update(workspace.environment())
+        with Workspace(options.workspace) as opened:
+            os.environ.update(opened.environment())
             execute(stage, settings.canonical(), code_version(stage), str(options.output), inputs, **values)
         say(f"{stage}: {options.output}")
 
@@ -55,7 +56,7 @@ def _parser(stage: str, parameters: Parameters) -> argparse.ArgumentParser:
     parser.add_argument("--input", action="append", default=[], metavar="NAME=FILE",
                         help="a manifest that another stage left; an input that is a list takes several")
     parser.add_argument("--output", type=Path, required=True, help="the file for the stage's own manifest")
-    parser.add_argument("--workspace", type=Path, default=Path(".privadv"), help="where this machine keeps runs")
+    parser.add_argument("--workspace", type=Path, default=workspace(), help="where this machine keeps runs")
     for name, kind in VALUES.items():
         if name in parameters:
             parser.add_argument(f"--{name}", type=kind, required=name != "seed", help=HELP.get(name))

@@ -91,7 +91,7 @@ def line_up(
     weights |= published(config.attackers, Shelf(store), classes[1], seed, only)
     if row == "raw" and config.target_init:
         weights[TARGET] = begin(Shelf(store), config.target_init, config.target, classes[0], seed)
-    reached = warm.attackers if warm else None
+    reached = warm.attackers if warm else ()
     todo = jobs(config, row, splits(bench, clips), originals, classes, weights, reached, seed)
     chosen = [job for job in todo if only in (None, job.name)]
     if not chosen:

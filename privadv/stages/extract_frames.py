@@ -19,6 +19,7 @@ import pydantic
 from privadv.config import Section
 from privadv.console import progress, say
 from privadv.data.manifest import SPLITS, Clip, ClipSet, Encoding, Geometry, Quarantined, Source
+from privadv.data.readers import SHARES
 from privadv.data.roots import Root
 from privadv.data.sampling import indices
 from privadv.data.shards import write_shards
@@ -38,9 +39,9 @@ LISTED = 20
 class Shares(Section):
     """How large a part of the takes each split gets; they add up to 1."""
 
-    train: float = pydantic.Field(default=0.6, gt=0)
-    val: float = pydantic.Field(default=0.15, gt=0)
-    test: float = pydantic.Field(default=0.25, gt=0)
+    train: float = pydantic.Field(default=SHARES["train"], gt=0)
+    val: float = pydantic.Field(default=SHARES["val"], gt=0)
+    test: float = pydantic.Field(default=SHARES["test"], gt=0)
 
     @pydantic.model_validator(mode="after")
     def _whole(self) -> Self:

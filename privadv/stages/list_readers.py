@@ -29,7 +29,7 @@ def run(config: Suite, row: str, context: StageContext, warm: RowResult | None =
     """
     if row != "raw" and warm is None:
         raise PrivadvError(f"list_readers {row}: give the raw row's result")
-    attackers = config.against(row, warm.attackers) if warm and row != "raw" else config.raw_attackers()
+    attackers = config.against(row, warm.attackers if warm else ())
     return Readers(names=tuple(f"{row} {name}" for name in (TARGET, *(one.name for one in attackers))))
 
 

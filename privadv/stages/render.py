@@ -112,8 +112,8 @@ def _rendered(
 
 def _filter(row: str, game: Trained, train: ClipArray, context: StageContext) -> Degradation:
     """The game's filter in the form that the row has it in."""
-    places = np.linspace(0, len(train) - 1, min(len(train), CALIBRATING)).round().astype(int)
-    return variant(row).open(game.degradation, context.store, (train.frames[place] for place in places), context.workers)
+    examples = (train.frames[place] for place in train.sample(CALIBRATING))
+    return variant(row).open(game.degradation, context.store, examples, context.workers)
 
 
 def _noisy(row: str, filter_: Degradation | None) -> bool:

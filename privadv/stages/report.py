@@ -9,12 +9,12 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 import pydantic
 import yaml
 
+from privadv.code_version import PROJECT
 from privadv.config import Section
 from privadv.data.manifest import ClipSet
 from privadv.errors import PrivadvError
@@ -30,7 +30,6 @@ from privadv.stages.workbench import by_split
 from privadv.store import Blob, Store
 from privadv.tracking import FilterModel, Tracker
 
-PROJECT = Path(__file__).resolve().parents[2]
 KINDS = {kind: kind for kind in ("val_accuracy", "train_loss", "accuracy", "loss", "steps")} | {
     "fool": "loss"
 }

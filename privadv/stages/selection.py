@@ -127,7 +127,10 @@ class Making:
         by_take = selection.dataset == "synthetic"
         shares = {"train": made.train_takes, "val": made.val_takes, "test": made.test_takes} if by_take else self.shares
         with self._root(selection) as root:
-            reading = reader.read(root, selection.split, shares, self.seed)
+            try:
+                reading = reader.checked(root, selection.split, shares, self.seed)
+            except PrivadvError as error:
+                raise PrivadvError(f"{selection.dataset}: {error}") from None
             if reading.leaks:
                 raise PrivadvError(
                     f"{selection.dataset}: {len(reading.leaks)} leaks between splits, such as '{reading.leaks[0]}': "

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from privadv.console import say
 from privadv.errors import PrivadvError
+from privadv.place import workspace
 from privadv.store.garbage import GRACE_SECONDS, forget, plan, sweep, verify
 from privadv.store.objects import Entry, Store
 from privadv.workspace import Workspace
@@ -87,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         options = verbs.add_parser(name, help=verb.__doc__, description=verb.__doc__)
         options.set_defaults(verb=verb)
         options.add_argument("--workspace", type=Path, help="its runs' files name blobs too; default .privadv",
-                             default=Path(os.environ.get("PRIVADV_WORKSPACE") or ".privadv"))
+                             default=workspace())
         if verb is withdraw:
             options.add_argument("keys", nargs="+", metavar="published/STAGE/SHA256")
         if verb in (gc, check):

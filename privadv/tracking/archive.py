@@ -42,7 +42,7 @@ class Archive:
     """
 
     def __init__(self) -> None:
-        self._uri = tracking_uri(".privadv")
+        self._uri = tracking_uri()
         database = Path(self._uri.removeprefix("sqlite:///"))
         if self._uri.startswith("sqlite:///") and not database.exists():
             raise PrivadvError(f"{database}: no run yet: make run first, or set MLFLOW_TRACKING_URI")

@@ -10,6 +10,7 @@ from pathlib import Path
 from privadv.config import Section
 from privadv.console import say
 from privadv.errors import PrivadvError
+from privadv.scratch import whole
 from privadv.store import Store
 from privadv.tracking import spool
 
@@ -31,9 +32,8 @@ class State(Section):
 
     def save(self, folder: Path) -> None:
         """Replace the folder's state in one step."""
-        part = folder / f"{STATE}.part"
-        part.write_text(self.canonical())
-        os.replace(part, folder / STATE)
+        with whole(folder / STATE) as part:
+            part.write_text(self.canonical())
 
 
 def refused_path(path: Path) -> Path:

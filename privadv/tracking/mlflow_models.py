@@ -22,11 +22,9 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from privadv.store import Store
-from privadv.tracking.spool import FilterModel
+from privadv.tracking.spool import CANDIDATE, MANIFEST, WEIGHTS, FilterModel
 
-CANDIDATE, CHAMPION = "candidate", "champion"
 LOADER = "privadv.serving"
-MANIFEST, WEIGHTS = "filter.json", "filter.safetensors"
 REQUIREMENTS = ["torch", "safetensors", "numpy", "pydantic"]  # of the loader, which is privadv's own
 EXAMPLE_FRAMES = 2
 

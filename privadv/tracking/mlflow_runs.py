@@ -1,4 +1,4 @@
-"""MLflow's side: which run a header is, and how its entries are sent. Only here is mlflow imported.
+"""MLflow's side: which run a header is, and how its entries are sent.
 
 Everything may be sent again: a run is created once under its key, and MLflow stores equal values once.
 """
@@ -23,6 +23,7 @@ from mlflow.entities import DatasetInput as DatasetInputEntity
 from mlflow.exceptions import MlflowException
 
 from privadv.errors import PrivadvError
+from privadv.place import ARTIFACTS
 from privadv.store import Store
 from privadv.tracking.spool import METRICS_PER_BATCH, DatasetInput, FilterModel, RunHeader, RunRecord
 
@@ -219,7 +220,7 @@ def _connect(uri: str) -> MlflowClient:
 def _artifact_folder(uri: str) -> str | None:
     """Beside a local database; a server decides for itself."""
     database = _database(uri)
-    return (database.parent / "mlflow-artifacts").as_uri() if database else None
+    return (database.parent / ARTIFACTS).as_uri() if database else None
 
 
 def _database(uri: str) -> Path | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from privadv.console import say
 from privadv.errors import PrivadvError
+from privadv.place import DATABASE, workspace
 from privadv.store import Store
 from privadv.tracking.leftovers import OWNER, State, keep, keep_abandoned
 
@@ -103,15 +104,14 @@ def _spool_root() -> Path:
     return Path(workspace or Path(tempfile.gettempdir(), f"privadv-{os.getuid()}")).absolute() / "spool"
 
 
-def tracking_uri(workspace: str) -> str:
-    """MLFLOW_TRACKING_URI, else the own database of PRIVADV_WORKSPACE, else that of ``workspace``."""
-    folder = Path(os.environ.get("PRIVADV_WORKSPACE") or workspace).absolute()
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}/mlflow.db"
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, else the database of the workspace."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace().absolute() / DATABASE}"
 
 
 def _tracking_uri() -> str | None:
     known = os.environ.get("PRIVADV_WORKSPACE") or os.environ.get("MLFLOW_TRACKING_URI")
-    return tracking_uri("") if known else None
+    return tracking_uri() if known else None
 
 
 def _wait_seconds() -> float:

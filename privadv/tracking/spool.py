@@ -57,6 +57,12 @@ class DatasetInput(Section):
     profile: dict[str, Any] = {}
 
 
+MANIFEST, WEIGHTS = "filter.json", "filter.safetensors"
+"""The files of a filter, in a folder of its own and in the registry."""
+CANDIDATE, CHAMPION = "candidate", "champion"
+"""The registry's names for the newest filter, and for the one that is in use."""
+
+
 class FilterModel(Section):
     """A filter for the registered model ``registered``: all that is needed to rebuild it, and no code.
 

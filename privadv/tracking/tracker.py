@@ -55,23 +55,6 @@ class Tracker:
         session = Session(store)
         return cls(session.folder / _file_name(header.key), header, session)
 
-    @classmethod
-    def join(cls, ticket: str) -> Tracker:
-        """The run of a :meth:`ticket`, in another process of the same machine.
-
-        Raises:
-            PrivadvError: the stage that gave the ticket has ended.
-        """
-        path = Path(ticket)
-        if not path.exists():
-            raise PrivadvError(f"tracking: {ticket} is gone: join a run while the stage that opened it lives")
-        with path.open("rb") as stream:
-            return cls(path, spool.read_header(stream))
-
-    def ticket(self) -> str:
-        """What another process on this machine needs to write to this run."""
-        return str(self._path)
-
     def metrics(self, values: dict[str, float], step: int | None = None) -> None:
         """Values at a step; names such as ``section/name`` become sections of charts."""
         numbers = {name: float(value) for name, value in values.items()}

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from privadv.errors import PrivadvError
+from privadv.place import DATABASE
 from privadv.store import Store
 from privadv.workspace.mlflow_server import MlflowServer
 from privadv.workspace.seaweed import SeaweedServer
@@ -30,14 +31,14 @@ class Workspace:
     Enter it in the main thread.
     """
 
-    def __init__(self, folder: Path = Path(".privadv"), apart: bool = False) -> None:
+    def __init__(self, folder: Path, apart: bool = False) -> None:
         self.folder, self._apart = folder.resolve(), apart
         self.pipeline_root = self.folder / "pipeline"
         self.cache = self.folder / "cache"
         self.videos = self.folder / "videos"
         self.reports = self.folder / "reports"
         self._server: SeaweedServer | None = None
-        self._tracking = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.folder / 'mlflow.db'}"
+        self._tracking = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.folder / DATABASE}"
         self._held = contextlib.ExitStack()
 
     def __enter__(self) -> Self:

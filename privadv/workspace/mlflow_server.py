@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 from privadv.errors import PrivadvError
+from privadv.place import ARTIFACTS, DATABASE
 
 READY_SECONDS = 120.0
 SETTINGS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -42,8 +43,8 @@ class MlflowServer:
             PrivadvError: it exits, or does not answer within 120 s.
         """
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port),
-                   "--workers", "1", "--backend-store-uri", f"sqlite:///{self._folder}/mlflow.db",
-                   "--serve-artifacts", "--artifacts-destination", str(self._folder / "mlflow-artifacts")]
+                   "--workers", "1", "--backend-store-uri", f"sqlite:///{self._folder / DATABASE}",
+                   "--serve-artifacts", "--artifacts-destination", str(self._folder / ARTIFACTS)]
         with self.log.open("wb") as log:
             self._process = process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", SUPERVISE, *command], env=os.environ | SETTINGS,

@@ -9,9 +9,7 @@ every video. Nothing here is a photograph of anybody, and no result on it says h
 from __future__ import annotations
 
 import os
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 from privadv.console import progress
@@ -19,6 +17,7 @@ from privadv.data.synthetic.appearance import CAST
 from privadv.data.synthetic.film import render
 from privadv.data.synthetic.plan import ACTIONS, PAIRS, SyntheticConfig, Video, videos
 from privadv.data.video import write_h264
+from privadv.data.workers import in_order, worker_pool
 
 __all__ = ["ACTIONS", "CAST", "PAIRS", "SyntheticConfig", "Video", "generate", "render", "videos"]
 
@@ -28,11 +27,8 @@ def generate(config: SyntheticConfig, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     todo = videos(config)
     workers = max(1, os.cpu_count() or 1)
-    with (
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
-        progress("synthetic videos", len(todo)) as bar,
-    ):
-        for _ in pool.map(partial(_write, config, folder), todo, chunksize=8):
+    with worker_pool(workers) as pool, progress("synthetic videos", len(todo)) as bar:
+        for _ in in_order(pool, partial(_write, config, folder), todo, 4 * workers):
             bar.advance()
 
 

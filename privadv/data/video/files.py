@@ -7,7 +7,6 @@ of frames are read, because in any other (mkv, ts, ...) a file that was cut shor
 from __future__ import annotations
 
 import itertools
-import os
 import struct
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +24,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image, ImageOps
 
 from privadv.errors import PrivadvError
+from privadv.scratch import whole
 
 Media = Path | Sequence[Path]
 
@@ -100,24 +100,19 @@ def write_h264(path: Path, frames: Iterable[np.ndarray], fps: int | Fraction, cr
         raise PrivadvError(f"{path}: no frames to write")
     if first.ndim != 3 or first.shape[0] % 2 or first.shape[1] % 2:
         raise PrivadvError(f"{path}: frames of {first.shape}: H.264 needs an even height and width")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     scaler, count = VideoReformatter(), 0
-    try:
-        with av.open(f"file:{partial}", "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=fps, options={"crf": str(crf)} | X264)
-            stream.height, stream.width = first.shape[:2]
-            stream.pix_fmt, stream.codec_context.thread_count = "yuv420p", 1
-            for image in itertools.chain([first], frames):
-                if image.shape != first.shape:
-                    raise PrivadvError(f"{path}: frame {count} is {image.shape}, the first was {first.shape}")
-                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-                frame = scaler.reformat(frame, format="yuv420p", interpolation=SCALER, threads=1)
-                container.mux(stream.encode(frame))
-                count += 1
-            container.mux(stream.encode(None))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path) as part, av.open(f"file:{part}", "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": str(crf)} | X264)
+        stream.height, stream.width = first.shape[:2]
+        stream.pix_fmt, stream.codec_context.thread_count = "yuv420p", 1
+        for image in itertools.chain([first], frames):
+            if image.shape != first.shape:
+                raise PrivadvError(f"{path}: frame {count} is {image.shape}, the first was {first.shape}")
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame = scaler.reformat(frame, format="yuv420p", interpolation=SCALER, threads=1)
+            container.mux(stream.encode(frame))
+            count += 1
+        container.mux(stream.encode(None))
     return count
 
 
