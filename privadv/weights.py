@@ -183,7 +183,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(required=True, metavar="add|list", dest="command")
     more = commands.add_parser("add", help="store weights under a name")
     more.add_argument("file", type=Path, help="the folder of a run's report, an import's folder or manifest, a TensorFlow "
-                      "checkpoint or a folder of such, a safetensors file of torchvision, or the name of a torchvision network to download")
+                      "checkpoint or a folder of such, a safetensors file of torchvision, or the name of a torchvision network "
+                      "to download")
     more.add_argument("--name", help="what configurations call them; usual: imagenet, sports1m, or the file's name")
     more.add_argument("--network", help="the torchvision network that a safetensors file belongs to")
     commands.add_parser("list", help="what is stored")
