@@ -8,18 +8,13 @@ import time
 from pathlib import Path
 
 from privadv.console import say
-from privadv.errors import PrivadvError
+from privadv.errors import PrivadvError, exit_code
 
 
 def main(arguments: list[str] | None = None) -> int:
     """0: done; 2: a mistake in the call, said in one line."""
     options = _parser().parse_args(arguments)
-    try:
-        run(options.experiment, options.filter, options.output)
-    except PrivadvError as error:
-        print(f"privadv: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code("compare", lambda: run(options.experiment, options.filter, options.output))
 
 
 def run(experiment: str, filter_: str, output: Path) -> None:

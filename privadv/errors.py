@@ -1,5 +1,37 @@
-"""The one error that a user's mistake ends in."""
+"""The one error that a user's mistake ends in, and the one line that a command makes of it."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import tempfile
+from collections.abc import Callable
+
+MISTAKE = 2
+"""The exit code of a command that could not do what it was asked for."""
 
 
 class PrivadvError(Exception):
     """A mistake a user can mend: one line that names the file, key or value and says the mend."""
+
+
+def in_one_line(error: Exception) -> str | None:
+    """What a user can mend: a mistake of theirs, or a full disk; None for what has to be seen whole."""
+    if isinstance(error, PrivadvError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (f"{error.filename or tempfile.gettempdir()}: {error.strerror}: free some space, or set TMPDIR and "
+                "PRIVADV_SCRATCH to folders of a larger disk")
+    return None
+
+
+def exit_code(task: str, work: Callable[[], int | None]) -> int:
+    """The exit code of a command: what ``work`` gives (None: 0), or MISTAKE after one line on stderr that names the ``task``."""
+    try:
+        return work() or 0
+    except (PrivadvError, OSError) as error:
+        line = in_one_line(error)
+        if line is None:
+            raise
+        print(f"privadv: {task}: {line}", file=sys.stderr, flush=True)
+        return MISTAKE

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from privadv.console import say
-from privadv.errors import PrivadvError
+from privadv.errors import PrivadvError, exit_code
 from privadv.scratch import whole
 
 if TYPE_CHECKING:
@@ -27,12 +27,7 @@ SIZES = ((112, 112), (120, 160), (224, 224), (480, 640))
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: exported; 2: refused or failed, in one line."""
     wanted = _parser().parse_args(arguments)
-    try:
-        _run(wanted)
-    except PrivadvError as error:
-        print(f"privadv: export: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code("export", lambda: _run(wanted))
 
 
 def _run(wanted: argparse.Namespace) -> None:

@@ -11,13 +11,13 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from privadv.console import say
-from privadv.errors import PrivadvError
+from privadv.errors import PrivadvError, exit_code
 
 if TYPE_CHECKING:
     from privadv.camera.opening import Opened
@@ -33,15 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0: done; 1: a live source broke off, what came before is kept; 2: refused or failed, in one line; 128+n: a signal."""
     wanted = _parser().parse_args(arguments)
     raw_out = sys.stdout.buffer
+    # Frames alone go down the pipe.
+    aside = redirect_stdout(sys.stderr) if wanted.output == PIPE else nullcontext()
     try:
-        if wanted.output == PIPE:
-            # Frames alone go down the pipe.
-            with redirect_stdout(sys.stderr):
-                return _run(wanted, raw_out)
-        return _run(wanted, raw_out)
-    except PrivadvError as error:
-        print(f"privadv: filter: {error}", file=sys.stderr)
-        return 2
+        with aside:
+            return exit_code("filter", lambda: _run(wanted, raw_out))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), raw_out.fileno())
         return BROKEN_PIPE

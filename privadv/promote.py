@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from privadv.console import say
-from privadv.errors import PrivadvError
+from privadv.errors import PrivadvError, exit_code
 from privadv.tracking import CANDIDATE, CHAMPION
 
 if TYPE_CHECKING:
@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None) -> int:
     """0: done; 2: refused, said in one line."""
     options = _parser().parse_args(arguments)
-    try:
-        run(options.model, options.version, options.without_evidence)
-    except PrivadvError as error:
-        print(f"privadv: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code("promote", lambda: run(options.model, options.version, options.without_evidence))
 
 
 def run(model: str, which: str = CANDIDATE, without_evidence: bool = False) -> None:

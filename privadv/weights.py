@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.models import get_model_weights
 
 from privadv.console import say
-from privadv.errors import PrivadvError
+from privadv.errors import PrivadvError, exit_code
 from privadv.evaluation.summary import Evidence
 from privadv.import_tf import Imported, import_checkpoints
 from privadv.models.checkpoint import load_tensors, save_weights
@@ -193,16 +193,15 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _arguments(arguments)
-    try:
-        with opened(given.workspace) as shelf:
-            if given.command == "add":
-                add(shelf, given.file, given.name, given.network)
-            else:
-                show(shelf)
-    except PrivadvError as error:
-        print(f"privadv: weights: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code("weights", lambda: _answer(given))
+
+
+def _answer(given: argparse.Namespace) -> None:
+    with opened(given.workspace) as shelf:
+        if given.command == "add":
+            add(shelf, given.file, given.name, given.network)
+        else:
+            show(shelf)
 
 
 if __name__ == "__main__":

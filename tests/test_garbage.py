@@ -130,7 +130,7 @@ def test_the_command_tells_first_and_deletes_when_told(store: Store, tmp_path: P
     (key,) = store.keys("published/")
     assert key in capsys.readouterr().out
     assert main(["forget", *common, key]) == 0 and store.keys("published/") == []
-    assert main(["forget", *common, key]) == 1 and "no such reference" in capsys.readouterr().err
+    assert main(["forget", *common, key]) == 2 and "no such reference" in capsys.readouterr().err
 
 
 def test_verify_finds_what_is_missing_and_what_is_spoiled(store: Store, tmp_path: Path,
@@ -152,5 +152,5 @@ def test_verify_finds_what_is_missing_and_what_is_spoiled(store: Store, tmp_path
 def test_a_workspace_without_a_store_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                               capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("PRIVADV_S3_ENDPOINT", raising=False)
-    assert main(["gc", "--workspace", str(tmp_path / "none")]) == 1
+    assert main(["gc", "--workspace", str(tmp_path / "none")]) == 2
     assert "holds no store" in capsys.readouterr().err and not (tmp_path / "none").exists()

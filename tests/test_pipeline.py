@@ -106,6 +106,8 @@ class RunConfig(Section):
 TRACKING = '''
 from contextlib import nullcontext
 
+MANIFEST, WEIGHTS = "filter.json", "filter.safetensors"
+
 class DatasetInput: pass
 
 class Silent:

@@ -107,7 +107,7 @@ def test_who_names_one_class_always_has_fitted_nothing() -> None:
 
 def test_logits_are_kept_finely_enough_to_rank_by() -> None:
     scores = np.array([[5e-5], [-5e-5], [6e-5], [-6e-5]])
-    job = cast(Any, SimpleNamespace(player="budget", spec=ReaderSpec(network=MobileNet()), name="a", mixed=False, weights=None))
+    job = cast(Any, SimpleNamespace(player="budget", spec=ReaderSpec(network=MobileNet()), name="a/plain/scratch", weights=None))
     array = cast(Any, SimpleNamespace(labels=lambda player: torch.tensor([[1], [0], [1], [0]])))
     outcome = Fitted("a", b"", 1, 1.0, 1.0, 0.0, 1.0, scores.tolist())
     assert two_fold.result(job, outcome, array, cast(Any, SimpleNamespace(seen=(), converged=0.9))).score == 1

@@ -68,7 +68,7 @@ def test_tables_and_figures_are_written(tmp_path: Path) -> None:
 
 def test_the_command_needs_annotations_and_a_folder_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["statistics", str(tmp_path), str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err == "privadv: root holds no PA-HMDB51 annotation (brush_hair.json)\n"
+    assert capsys.readouterr().err == "privadv: data: root holds no PA-HMDB51 annotation (brush_hair.json)\n"
     assert not (tmp_path / "out").exists()
     tracks = {name: [[0, 1, 1]] for name in VALUES}
     (tmp_path / "hug.json").write_text(json.dumps({"film_hug_f_cm_np1_le_bad_0.avi": tracks}))

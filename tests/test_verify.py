@@ -145,7 +145,7 @@ def test_the_command_exits_with_what_it_found(hmdb51: Path) -> None:
     part = command("hmdb51", str(hmdb51), "--listing-only")
     assert part.returncode == 1 and "WRONG" in part.stdout
     nowhere = command("hmdb51", str(hmdb51 / "nowhere"))
-    assert nowhere.returncode == 2 and nowhere.stderr.startswith("privadv: root ")
+    assert nowhere.returncode == 2 and nowhere.stderr.startswith("privadv: data: root ")
     assert "Traceback" not in nowhere.stderr + whole.stderr + part.stderr
 
 

@@ -9,17 +9,13 @@ from pathlib import Path
 
 from privadv.console import say
 from privadv.data.readers import READERS
-from privadv.errors import PrivadvError
+from privadv.errors import exit_code
 
 
 def main(arguments: list[str] | None = None) -> int:
     """0: done and sound; 1: a dataset has faults; 2: a mistake in the call, said in one line."""
     wanted = _parser().parse_args(arguments)
-    try:
-        return wanted.run(wanted)
-    except PrivadvError as error:
-        print(f"privadv: {error}", file=sys.stderr)
-        return 2
+    return exit_code("data", lambda: wanted.run(wanted))
 
 
 def _verify(wanted: argparse.Namespace) -> int:

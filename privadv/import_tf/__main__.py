@@ -6,12 +6,11 @@ Every variable is accounted for: imported, dropped because it is known to be no 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from privadv.console import say
-from privadv.errors import PrivadvError
+from privadv.errors import exit_code
 from privadv.import_tf.importing import import_checkpoints
 from privadv.models.tensorflow.same import Range
 from privadv.models.tensorflow.scopes import Options
@@ -38,13 +37,14 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """0: done; 2: refused, said in one line."""
     given = _arguments(arguments)
+    return exit_code("import_tf", lambda: _import(given))
+
+
+def _import(given: argparse.Namespace) -> None:
     chosen = {key: value for key, value in vars(given).items() if key not in ("path", "out")}
-    try:
-        manifest = import_checkpoints(given.path, given.out, Options(**chosen))
-    except PrivadvError as error:
-        print(f"privadv: import_tf: {error}", file=sys.stderr)
-        return 2
+    manifest = import_checkpoints(given.path, given.out, Options(**chosen))
     for role, model in manifest.models.items():
         classes = f", {model.classes} classes" if model.classes else ""
         say(f"{role}: {model.scope} of {model.source}{classes} -> {given.out / model.file}")
@@ -52,7 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"dropped: {count} x {kind}")
     for note in manifest.notes:
         say(f"note: {note}")
-    return 0
 
 
 if __name__ == "__main__":

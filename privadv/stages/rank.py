@@ -18,9 +18,10 @@ from types import FrameType
 from typing import Any
 
 from privadv.checkpoints import Checkpoints
+from privadv.errors import in_one_line
 from privadv.parallel.group import first, from_first, group, rank
 from privadv.stages.launch import FAILURE, PUBLISHED, TASK
-from privadv.stages.stage import Seat, in_one_line, perform
+from privadv.stages.stage import Seat, perform
 from privadv.store import Blob, Store
 from privadv.tracking import Tracker
 

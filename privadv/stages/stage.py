@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import importlib
 import json
 import os
 import signal
 import sys
-import tempfile
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from privadv.checkpoints import Checkpoints
 from privadv.code_version import code_version
 from privadv.config import Section
 from privadv.data.manifest import ClipSet
-from privadv.errors import PrivadvError
+from privadv.errors import MISTAKE, PrivadvError, in_one_line
 from privadv.memory import keep_freed_memory
 from privadv.store import Blob, Store
 from privadv.tracking import DatasetInput, Tracker, platform_tags
@@ -101,22 +99,8 @@ def explained(task: str) -> Iterator[None]:
         line = in_one_line(error)
         if line is None:
             raise
-        _fail(task, line)
-
-
-def in_one_line(error: Exception) -> str | None:
-    """What a user can mend: a mistake of theirs, or a full disk; None for what has to be seen whole."""
-    if isinstance(error, PrivadvError):
-        return str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (f"{error.filename or tempfile.gettempdir()}: {error.strerror}: free some space, or set TMPDIR and "
-                "PRIVADV_SCRATCH to folders of a larger disk")
-    return None
-
-
-def _fail(task: str, why: str) -> NoReturn:
-    print(f"privadv: {task}: {' '.join(why.split())}", file=sys.stderr, flush=True)
-    raise SystemExit(2) from None
+        print(f"privadv: {task}: {line}", file=sys.stderr, flush=True)
+        raise SystemExit(MISTAKE) from None
 
 
 def perform(

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from privadv.console import say
-from privadv.errors import PrivadvError
+from privadv.errors import PrivadvError, exit_code
 from privadv.place import workspace
 from privadv.store.garbage import GRACE_SECONDS, forget, plan, sweep, verify
 from privadv.store.objects import Entry, Store
@@ -100,14 +100,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _answer(options: argparse.Namespace) -> int:
+    with _opened(options.workspace) as store:
+        return options.verb(store, options)
+
+
 def main(arguments: list[str] | None = None) -> int:
+    """0: done; 1: the store is not whole; 2: a mistake in the call, or no server, said in one line."""
     options = _parser().parse_args(arguments)
-    try:
-        with _opened(options.workspace) as store:
-            return options.verb(store, options)
-    except PrivadvError as error:
-        print(f"privadv: {error}", file=sys.stderr)
-        return 1
+    return exit_code("store", lambda: _answer(options))
 
 
 if __name__ == "__main__":

@@ -5,21 +5,19 @@ from __future__ import annotations
 import sys
 
 from privadv.console import say
-from privadv.errors import PrivadvError
+from privadv.errors import exit_code
 from privadv.tracking.archive import Archive
 
 
 def main(address: str) -> int:
-    """0: done; 1: there is nothing to show, said in one line."""
-    try:
-        archive = Archive()
-        pages = {name: archive.share_view(name) for name in archive.experiments()}
-    except PrivadvError as error:
-        print(f"privadv: {error}", file=sys.stderr)
-        return 1
-    for name, page in pages.items():
-        say(f"{name}: {address}{page}")
-    return 0
+    """0: done; 2: there is nothing to show, said in one line."""
+    return exit_code("mlflow", lambda: _show(address))
+
+
+def _show(address: str) -> None:
+    archive = Archive()
+    for name in archive.experiments():
+        say(f"{name}: {address}{archive.share_view(name)}")
 
 
 if __name__ == "__main__":
