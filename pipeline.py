@@ -297,20 +297,41 @@ def load(path: Path, settings: Sequence[str], seed: int | None) -> RunConfig:
     """
     data = load_yaml(path)
     for setting in settings:
-        key, value = _pair(setting, "--set", "section.key=value")
-        *sections, last = key.split(".")
-        section = data
-        for name in sections:
-            section = section.setdefault(name, {})
-            if not isinstance(section, dict):
-                raise PrivadvError(f"--set {setting}: '{name}' is no section of {path}")
+        key, text = _pair(setting, "--set", "section.key=value")
         try:
-            section[last] = yaml.safe_load(value)
+            value = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError):
             raise PrivadvError(f"--set {setting}: the value is no YAML: quote it") from None
+        try:
+            _put(data, key.split("."), value)
+        except KeyError as error:
+            raise PrivadvError(f"--set {setting}: {error.args[0]} of {path}") from None
     if seed is not None:
         data["seed"] = seed
     return RunConfig.parse(data, f"{path} and --set" if settings else str(path))
+
+
+def _put(section: Any, keys: Sequence[str], value: Any, above: str = "") -> None:
+    """Set a key of nested sections, or a numbered item of a list: the next number is a new one.
+
+    Raises:
+        KeyError: what is wrong with the key, in words.
+    """
+    name, *rest = keys
+    place: str | int = name
+    if isinstance(section, list):
+        if not name.isdecimal() or int(name) > len(section):
+            raise KeyError(f"'{name}' is none of the items 0 to {len(section)}, the last a new one, of '{above}'")
+        place = int(name)
+        section += [{}] if place == len(section) else []
+    elif not isinstance(section, dict):
+        raise KeyError(f"'{above}' is no section")
+    elif rest:
+        section.setdefault(name, {})
+    if rest:
+        _put(section[place], rest, value, name)
+    else:
+        section[place] = value
 
 
 def run_name(*parts: str) -> str:

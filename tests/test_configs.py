@@ -165,3 +165,17 @@ def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, object], sai
     with pytest.raises(PrivadvError) as caught:
         RunConfig.load(path)
     assert said in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_setting_reaches_into_lists_and_adds_to_them() -> None:
+    newcomer = "{reader: {network: {kind: vgg, width: 4}, input: plain}, start: scratch}"
+    plain = pipeline.load(path_of("smoke"), [], None)
+    count = len(plain.attack.attackers)
+    given = pipeline.load(path_of("smoke"), [f"attack.attackers.{count}={newcomer}", "pretrain_target.fit.steps=7",
+                                             "pretrain_budget.readers.0.network.width=0.5"], None)  # fmt: skip
+    assert given.attack.attackers[:count] == plain.attack.attackers
+    assert [one.name for one in given.attack.attackers[count:]] == ["vgg/plain/scratch"]
+    assert given.pretrain_budget.readers[0].network.model_dump()["width"] == 0.5 and given.pretrain_target.fit.steps == 7
+    for name in ("99", "first"):
+        with pytest.raises(PrivadvError, match=f"'{name}' is none of the items 0 to {count}, the last a new one, of 'attackers'"):
+            pipeline.load(path_of("smoke"), [f"attack.attackers.{name}={newcomer}"], None)
