@@ -24,7 +24,7 @@ from privadv.stages.pretrain_degradation import Config as PretrainDegradation
 from privadv.stages.pretrain_target import Config as PretrainTarget
 from privadv.stages.render import Config as Render
 from privadv.stages.report import Config as Report
-from privadv.stages.selection import DATASETS
+from privadv.stages.selection import SELECTABLE
 from privadv.stages.train_adversarial import Config as TrainAdversarial
 
 CLASSES = 3
@@ -72,7 +72,7 @@ class RunConfig(Section):
     @pydantic.model_validator(mode="after")
     def _stills_say_what_videos_would(self) -> Self:
         private = self.extract_frames.private
-        if private is None or not (private.frames == 1 or DATASETS[private.dataset].still):
+        if private is None or not (private.frames == 1 or SELECTABLE[private.dataset].still):
             return self
         why = f"live on what moves, but private ({private.dataset}) has single frames: nothing would leak there alone"
         moving = [row for row in self.rows if row.partition(":")[0] in MOVING or row in MOVING]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from privadv.data import synthetic_attributes
-from privadv.data.readers import READERS, SHARES
+from privadv.data.datasets import DATASETS, SHARES
 from privadv.data.roots import open_root
 from privadv.data.synthetic import CAST, Video
 from privadv.data.synthetic_attributes import AttributesConfig, generate, look
@@ -48,7 +48,7 @@ def test_all_sets_are_sound_and_read(made: Path) -> None:
     for name, folder, counts in (("vispr", "vispr", (3, 1, 1)), ("pa_hmdb51", "hmdb51", (0, 0, 2)),
                                  ("hmdb51", "hmdb51", (4, 0, 2))):
         assert verify(name, str(made / "one" / folder), partial_copy=True).sound
-        reading = READERS[name].read(open_root(str(made / "one" / folder)), "", SHARES, 0)
+        reading = DATASETS[name].read(open_root(str(made / "one" / folder)), "", SHARES, 0)
         assert tuple(len(sources) for sources in reading.splits.values()) == counts
         assert all("synthetic" in source.name for source in reading.found.sources)
     sizes = {Image.open(path).size for path in (made / "one").rglob("*.jpg")}
@@ -56,7 +56,7 @@ def test_all_sets_are_sound_and_read(made: Path) -> None:
 
 
 def test_attributes_change_inside_a_video_and_end_with_it(made: Path) -> None:
-    reading = READERS["pa_hmdb51"].read(open_root(str(made / "one" / "hmdb51")), "", SHARES, 0)
+    reading = DATASETS["pa_hmdb51"].read(open_root(str(made / "one" / "hmdb51")), "", SHARES, 0)
     assert not any("frames, " in note for note in verify("pa_hmdb51", str(made / "one" / "hmdb51"),
                                                          partial_copy=True).notes)
     tracks = [source.annotation.tracks for source in reading.splits["test"]]  # type: ignore[attr-defined]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from privadv.data.datasets import Dataset
 from privadv.data.manifest import Found, Source, Task
 from privadv.data.pa_hmdb51 import VALUES
-from privadv.data.readers import Reader
 from privadv.data.reading import Reading
 from privadv.data.ucf101 import CLASSES
 from privadv.data.verify import Verification, verify
@@ -169,11 +169,11 @@ def test_a_file_in_two_splits_is_a_leak_whatever_its_reader_says() -> None:
     assert found.leaks == ("v2 is in train and in test",)
 
 
-def a_reader(splits: dict[str, list[Any]]) -> Reader:
+def a_reader(splits: dict[str, list[Any]]) -> Dataset:
     """Of videos that have, unless said, action 0 and show y."""
     facts = {split: [one if isinstance(one, tuple) else (one, 0, (0, 1)) for one in ones] for split, ones in splits.items()}
     sources = {
         split: [Source(name, name, (name,), target, budget) for name, target, budget in ones] for split, ones in facts.items()
     }
     reading = Reading(Found(tuple(one for ones in sources.values() for one in ones), ()), sources, {}, {})
-    return Reader(TASK, MANY, lambda *_: reading)
+    return Dataset(TASK, MANY, lambda *_: reading)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from privadv.console import say
-from privadv.data.readers import READERS
+from privadv.data.datasets import DATASETS
 from privadv.errors import exit_code
 
 
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m privadv.data", description="Datasets before they are used.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     verify = commands.add_parser("verify", help="is a copy of a dataset whole?")
-    verify.add_argument("name", choices=READERS)
+    verify.add_argument("name", choices=DATASETS)
     verify.add_argument("root", help="a folder or s3://bucket/prefix")
     verify.add_argument("--split", default="", help="hmdb51: 1, 2, 3 or pa; ucf101: 1, 2 or 3")
     verify.add_argument("--partial", action="store_true", help="do not hold it against the published counts")

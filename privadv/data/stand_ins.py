@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from privadv.data import sbu, synthetic, synthetic_attributes
-from privadv.data.readers import READERS, Reader
+from privadv.data.datasets import DATASETS, Dataset
 from privadv.data.reading import Reading
 from privadv.data.roots import Root
 from privadv.data.synthetic import SyntheticConfig
@@ -28,18 +28,18 @@ def _by_take(root: Root, split: str, shares: Mapping[str, float], seed: int) -> 
 
 @dataclass(frozen=True)
 class StandIn:
-    """``reader`` reads the folder ``below`` of what the settings generate; ``attributes``: which of the two generators."""
+    """``dataset`` reads the folder ``below`` of what the settings generate; ``attributes``: which of the two generators."""
 
-    reader: Reader
+    dataset: Dataset
     below: str = ""
     attributes: bool = True
 
 
 STAND_INS = {
-    "synthetic": StandIn(Reader(sbu.TARGET, sbu.BUDGET, _by_take), attributes=False),
-    "synthetic_hmdb51": StandIn(READERS["hmdb51"], "hmdb51"),
-    "synthetic_vispr": StandIn(READERS["vispr"], "vispr"),
-    "synthetic_pa_hmdb51": StandIn(READERS["pa_hmdb51"], "hmdb51"),
+    "synthetic": StandIn(Dataset(sbu.TARGET, sbu.BUDGET, _by_take), attributes=False),
+    "synthetic_hmdb51": StandIn(DATASETS["hmdb51"], "hmdb51"),
+    "synthetic_vispr": StandIn(DATASETS["vispr"], "vispr"),
+    "synthetic_pa_hmdb51": StandIn(DATASETS["pa_hmdb51"], "hmdb51"),
 }
 
 

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from privadv.console import progress, say
+from privadv.data.datasets import DATASETS, SHARES
 from privadv.data.manifest import Quarantined, Source
 from privadv.data.pa_hmdb51 import AnnotatedSource
-from privadv.data.readers import READERS, SHARES
 from privadv.data.reading import Reading
 from privadv.data.roots import Root, open_root
 from privadv.data.video import BadVideo, count_frames, decode
@@ -61,10 +61,10 @@ def verify(name: str, root: str, split: str = "", partial_copy: bool = False, op
     Raises:
         PrivadvError: the dataset or split is unknown, or nothing of it lies at ``root``.
     """
-    if name not in READERS:
-        raise PrivadvError(f"dataset '{name}' is unknown: choose one of {', '.join(READERS)}")
+    if name not in DATASETS:
+        raise PrivadvError(f"dataset '{name}' is unknown: choose one of {', '.join(DATASETS)}")
     place = open_root(root)
-    reading = READERS[name].checked(place, split, SHARES, 0)
+    reading = DATASETS[name].checked(place, split, SHARES, 0)
     counts, unusable, notes = dict(reading.counts), list(reading.found.quarantined), list(reading.notes)
     if open_files:
         frames, bad, short = _open(place, reading, workers)

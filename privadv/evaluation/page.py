@@ -293,7 +293,7 @@ def _counts(evidence: Evidence) -> str:
     counts = ", ".join(f"{clips.count(split)} {split}" for split in clips.splits)
     return (
         f"Clips: {counts}; {shape.frames} frames of {shape.width}x{shape.height} pixels; "
-        f"{len(clips.quarantined)} sources set aside as unreadable.{_counts_private(clips)}"
+        f"{len(clips.quarantined)} sources set aside.{_counts_private(clips)}"
     )
 
 

@@ -18,8 +18,8 @@ import pydantic
 
 from privadv.config import Section
 from privadv.console import progress, say
+from privadv.data.datasets import SHARES
 from privadv.data.manifest import SPLITS, Clip, ClipSet, Encoding, Geometry, Quarantined, Source
-from privadv.data.readers import SHARES
 from privadv.data.roots import Root
 from privadv.data.sampling import indices
 from privadv.data.shards import write_shards
@@ -133,7 +133,7 @@ def _extract_set(config: Config, parts: Parts, context: StageContext) -> ClipSet
                 raise PrivadvError(f"split '{split}' of {part.selection.dataset} has no clips: {_why(ledger)}")
     clip_set = ClipSet(
         dataset=name, synthetic=any(part.synthetic for part in every), row="raw", encoding=config.encoding,
-        splits=shards, resize=config.resize, target=first.reader.target, budget=first.reader.budget,
+        splits=shards, resize=config.resize, target=first.dataset.target, budget=first.dataset.budget,
         quarantined=tuple(ledger.quarantined),
         geometry=Geometry(frames=first.selection.frames, height=config.crop[0], width=config.crop[1]),
         lineage={"config": _settings(config), "listing": _listing(parts)})

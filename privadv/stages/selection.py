@@ -11,8 +11,8 @@ from pathlib import Path
 import pydantic
 
 from privadv.config import Section
+from privadv.data.datasets import DATASETS, Dataset
 from privadv.data.manifest import SPLITS, Source, Task
-from privadv.data.readers import READERS, Reader
 from privadv.data.reading import UNLABELLED, Reading
 from privadv.data.roots import Folder, Root, open_root
 from privadv.data.sampling import How
@@ -22,7 +22,7 @@ from privadv.data.synthetic_attributes import AttributesConfig
 from privadv.errors import PrivadvError
 from privadv.scratch import scratch
 
-DATASETS: Mapping[str, Reader] = READERS | {name: stand_in.reader for name, stand_in in STAND_INS.items()}
+SELECTABLE: Mapping[str, Dataset] = DATASETS | {name: stand_in.dataset for name, stand_in in STAND_INS.items()}
 
 
 class Selection(Section):
@@ -61,7 +61,7 @@ class Part:
 
     selection: Selection
     root: Root
-    reader: Reader
+    dataset: Dataset
     reading: Reading
 
     @property
@@ -81,26 +81,26 @@ def problem(selection: Selection, private: Private | None) -> str:
     ``private`` labels the privacy task where ``selection`` does not.
     """
     for one in filter(None, (selection, private, private and private.test)):
-        if one.dataset not in DATASETS:
-            return f"dataset '{one.dataset}' is unknown: choose one of {', '.join(DATASETS)}"
+        if one.dataset not in SELECTABLE:
+            return f"dataset '{one.dataset}' is unknown: choose one of {', '.join(SELECTABLE)}"
         if one.root is None and one.dataset not in STAND_INS:
             return f"dataset '{one.dataset}' needs root, a folder or s3://bucket/prefix"
-    target = DATASETS[selection.dataset]
+    target = SELECTABLE[selection.dataset]
     for one in filter(None, (selection, private)):
-        if DATASETS[one.dataset].test_only:
+        if SELECTABLE[one.dataset].test_only:
             return f"dataset '{one.dataset}' is a test set: name it under private.test"
     if target.target == UNLABELLED:
         return f"dataset '{selection.dataset}' labels no target task: name it under private, beside one that does"
     if private is None:
         unlabelled = target.budget == UNLABELLED
         return f"dataset '{selection.dataset}' labels no privacy task: add private, such as vispr" if unlabelled else ""
-    return _private_problem(private, DATASETS[private.dataset].budget)
+    return _private_problem(private, SELECTABLE[private.dataset].budget)
 
 
 def _private_problem(private: Private, task: Task) -> str:
     if task == UNLABELLED:
         return f"dataset '{private.dataset}' labels no privacy task: name another one under private"
-    if private.test and DATASETS[private.test.dataset].budget != task:
+    if private.test and SELECTABLE[private.test.dataset].budget != task:
         return f"private.test '{private.test.dataset}' labels another privacy task than '{private.dataset}'"
     if private.test and private.test.frames != private.frames:
         return f"private.test.frames = {private.test.frames}, but private.frames = {private.frames}: make them equal"
@@ -123,19 +123,19 @@ class Making:
         Raises:
             PrivadvError: nothing of the dataset lies there, or what is tested stands in training too.
         """
-        made, reader = self.synthetic, DATASETS[selection.dataset]
+        made, dataset = self.synthetic, SELECTABLE[selection.dataset]
         by_take = selection.dataset == "synthetic"
         shares = {"train": made.train_takes, "val": made.val_takes, "test": made.test_takes} if by_take else self.shares
         with self._root(selection) as root:
             try:
-                reading = reader.checked(root, selection.split, shares, self.seed)
+                reading = dataset.checked(root, selection.split, shares, self.seed)
             except PrivadvError as error:
                 raise PrivadvError(f"{selection.dataset}: {error}") from None
             if reading.leaks:
                 raise PrivadvError(
                     f"{selection.dataset}: {len(reading.leaks)} leaks between splits, such as '{reading.leaks[0]}': "
                     f"choose another split; `python -m privadv.data verify` lists them all")
-            yield Part(selection, root, reader, reading)
+            yield Part(selection, root, dataset, reading)
 
     @contextmanager
     def _root(self, selection: Selection) -> Iterator[Root]:

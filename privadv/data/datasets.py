@@ -21,7 +21,7 @@ Read = Callable[[Root, str, Mapping[str, float], int], Reading]
 
 
 @dataclass(frozen=True)
-class Reader:
+class Dataset:
     """``read(root, split, shares, seed)`` reads a dataset; ``split`` "" is its usual one.
 
     Where a dataset has its own test set, validation takes its part of the ``shares`` of train and val.
@@ -100,16 +100,16 @@ def _only(dataset: str, split: str) -> None:
         raise PrivadvError(f"{dataset} has no numbered splits: leave split '{split}' away")
 
 
-def _photos(choice: vispr.Choice) -> Reader:
-    return Reader(UNLABELLED, vispr.task(choice), partial(_vispr, choice), still=True)
+def _photos(choice: vispr.Choice) -> Dataset:
+    return Dataset(UNLABELLED, vispr.task(choice), partial(_vispr, choice), still=True)
 
 
-READERS = {
-    "sbu": Reader(sbu.TARGET, sbu.BUDGET, _sbu),
-    "hmdb51": Reader(hmdb51.TARGET, UNLABELLED, _hmdb51),
-    "ucf101": Reader(ucf101.TARGET, UNLABELLED, _ucf101),
+DATASETS = {
+    "sbu": Dataset(sbu.TARGET, sbu.BUDGET, _sbu),
+    "hmdb51": Dataset(hmdb51.TARGET, UNLABELLED, _hmdb51),
+    "ucf101": Dataset(ucf101.TARGET, UNLABELLED, _ucf101),
     "vispr": _photos(vispr.FIVE),
     "vispr7": _photos(vispr.SEVEN),
     "vispr68": _photos(vispr.ALL),
-    "pa_hmdb51": Reader(pa_hmdb51.TARGET, pa_hmdb51.BUDGET, _pa_hmdb51, test_only=True),
+    "pa_hmdb51": Dataset(pa_hmdb51.TARGET, pa_hmdb51.BUDGET, _pa_hmdb51, test_only=True),
 }
