@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import re
 import sys
 import typing
@@ -17,15 +18,13 @@ from torchvision.models import get_model_weights
 
 from privadv.console import say
 from privadv.errors import PrivadvError, exit_code
-from privadv.evaluation.summary import Evidence
 from privadv.import_tf import Imported, import_checkpoints
-from privadv.models.checkpoint import load_tensors, save_weights
+from privadv.models.checkpoint import Trained, load_tensors, save_weights
 from privadv.models.library import VIDEO, Name, Torchvision
 from privadv.models.reader import ReaderSpec
 from privadv.models.shelf import NamedModel, Shelf
 from privadv.place import workspace
 from privadv.scratch import scratch
-from privadv.stages.report import Report
 from privadv.store import Blob, Store
 from privadv.workspace import Workspace
 
@@ -119,13 +118,14 @@ def played(store: Store, folder: Path) -> Found:
     """
     manifest = folder / "report.json"
     try:
-        report = Report.parse(manifest.read_text(encoding="utf-8"), str(manifest))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PrivadvError(f"{manifest}: cannot be read ({error}): check the path") from None
-    if len(report.evidence) != 1:
-        raise PrivadvError(f"{manifest}: is of several seeds, each with a filter of its own: name one seed's folder")
-    evidence = Evidence.parse(store.get(report.evidence[0]).decode(), str(manifest))
-    game = next(stage for stage in evidence.stages if stage.stage == "train_adversarial")
+        evidence = [Blob.model_validate(blob) for blob in json.loads(manifest.read_text(encoding="utf-8"))["evidence"]]
+        if len(evidence) > 1:
+            raise PrivadvError(f"{manifest}: is of several seeds, each with a filter of its own: name one seed's folder")
+        # Its stages alone: what else a report says may be of another version.
+        stages = json.loads(store.get(evidence[0]))["stages"]
+        game = Trained.model_validate(next(stage for stage in stages if stage["stage"] == "train_adversarial"))
+    except (OSError, ValueError, TypeError, LookupError, StopIteration) as error:
+        raise PrivadvError(f"{manifest}: is no report of a run ({' '.join(str(error).split())[:120]}): check the path") from None
     return {
         role: (
             NamedModel(kind=ref.kind, spec=ref.spec.model_dump(mode="json"), classes=getattr(ref, "classes", None),

@@ -205,6 +205,11 @@ def test_an_old_filter_meets_new_attackers(roots: dict[str, str], store: Store, 
     assert set(roles) == set(before.trained["game"].models)
     with pytest.raises(PrivadvError, match="is the filter of a run: add its folder"):
         weights.read(_touched(folder / "filter.safetensors"))
+    pooled = before.report.model_copy(update={"evidence": before.report.evidence * 2})
+    for text, said in (("{}", "is no report of a run"), (pooled.canonical(), "is of several seeds")):
+        (folder / "report.json").write_text(text)
+        with pytest.raises(PrivadvError, match=said):
+            weights.add(Shelf(store), folder, None)
     again = first.model_dump(mode="json")
     for stage in ("pretrain_degradation", "pretrain_target", "pretrain_budget", "train_adversarial"):
         again[stage]["start_from"] = "old"
