@@ -4,7 +4,7 @@ CONFIG ?= configs/demo.yaml
 PORT ?= 5000
 BIN := .venv/bin
 READY := .venv/.ready
-WORKSPACE ?= $(or $(PRIVADV_WORKSPACE),$(CURDIR)/.privadv)
+WORKSPACE := $(or $(PRIVADV_WORKSPACE),$(CURDIR)/.privadv)
 
 .DEFAULT_GOAL := help
 
@@ -74,7 +74,7 @@ clean:  ## Remove caches and builds
 	@rm -rf build .pytest_cache .ruff_cache
 	@find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
-clean-runs:  ## Remove every run of this machine: data, models, reports, MLflow's records
+clean-runs:  ## Remove every run in .privadv: data, models, reports, MLflow's records
 	@rm -rf "$(CURDIR)/.privadv"
 
 $(READY): requirements.lock pyproject.toml

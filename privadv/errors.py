@@ -25,13 +25,18 @@ def in_one_line(error: Exception) -> str | None:
     return None
 
 
+def tell(task: str, error: Exception) -> None:
+    """One line on stderr that names the ``task``; raises what has to be seen whole."""
+    line = in_one_line(error)
+    if line is None:
+        raise error
+    print(f"privadv: {task}: {line}", file=sys.stderr, flush=True)
+
+
 def exit_code(task: str, work: Callable[[], int | None]) -> int:
-    """The exit code of a command: what ``work`` gives (None: 0), or MISTAKE after one line on stderr that names the ``task``."""
+    """The exit code of a command: what ``work`` gives (None: 0), or MISTAKE after :func:`tell`."""
     try:
         return work() or 0
     except (PrivadvError, OSError) as error:
-        line = in_one_line(error)
-        if line is None:
-            raise
-        print(f"privadv: {task}: {line}", file=sys.stderr, flush=True)
+        tell(task, error)
         return MISTAKE

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from privadv.tracking.archive import Version
 
 
-
 def main(arguments: list[str] | None = None) -> int:
     """0: done; 2: refused, said in one line."""
     options = _parser().parse_args(arguments)

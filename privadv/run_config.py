@@ -101,32 +101,23 @@ class RunConfig(Section):
         return self
 
     @pydantic.model_validator(mode="after")
-    def _clips_fit(self) -> Self:
+    def _networks_can_work(self) -> Self:
         clips, private = self.extract_frames, self.extract_frames.private or self.extract_frames
-        attackers = (attacker.reader for attacker in self.attack.attackers)
-        read = [(clips.frames, reader) for reader in (self.pretrain_target.reader, self.attack.target)]
-        read += [(private.frames, reader) for reader in (*self.pretrain_budget.readers, *attackers)]
-        for frames, reader in read:
-            shape = (frames, *clips.crop)
+        shown, seen = ((frames, *clips.crop) for frames in (clips.frames, private.frames))
+        budget, attackers = self.pretrain_budget.readers, self.attack.attackers
+        readers = {
+            "pretrain_target.reader": (self.pretrain_target.reader, shown),
+            **{f"pretrain_budget.readers.{number}": (reader, seen) for number, reader in enumerate(budget)},
+            "attack.target": (self.attack.target, shown),
+            **{f"attack.attackers.{number}.reader": (attacker.reader, seen) for number, attacker in enumerate(attackers)},
+        }
+        for reader, shape in readers.values():
             size = getattr(reader.network, "size", shape)
             if size != shape:
                 raise ValueError(f"a {reader.family} of size {list(size)} cannot read clips of {list(shape)}")
-        return self
-
-    @pydantic.model_validator(mode="after")
-    def _networks_can_work(self) -> Self:
-        budget, attackers = self.pretrain_budget.readers, self.attack.attackers
-        readers = {
-            "pretrain_target.reader": self.pretrain_target.reader,
-            **{f"pretrain_budget.readers.{number}": reader for number, reader in enumerate(budget)},
-            "attack.target": self.attack.target,
-            **{f"attack.attackers.{number}.reader": attacker.reader for number, attacker in enumerate(attackers)},
-        }
-        clips, private = self.extract_frames, self.extract_frames.private or self.extract_frames
-        shown, seen = ((frames, *clips.crop) for frames in (clips.frames, private.frames))
         _on_paper("pretrain_degradation.network", lambda: self.pretrain_degradation.network.build().paint(_clips(shown)))
-        for where, reader in readers.items():
-            _on_paper(f"{where}.network", partial(_read, reader, shown if "target" in where else seen))
+        for where, (reader, shape) in readers.items():
+            _on_paper(f"{where}.network", partial(_read, reader, shape))
         return self
 
     @pydantic.model_validator(mode="after")

@@ -7,7 +7,6 @@ import importlib
 import json
 import os
 import signal
-import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from privadv.checkpoints import Checkpoints
 from privadv.code_version import code_version
 from privadv.config import Section
 from privadv.data.manifest import ClipSet
-from privadv.errors import MISTAKE, PrivadvError, in_one_line
+from privadv.errors import MISTAKE, PrivadvError, tell
 from privadv.memory import keep_freed_memory
 from privadv.store import Blob, Store
 from privadv.tracking import DatasetInput, Tracker, platform_tags
@@ -96,10 +95,7 @@ def explained(task: str) -> Iterator[None]:
     try:
         yield
     except (PrivadvError, OSError) as error:
-        line = in_one_line(error)
-        if line is None:
-            raise
-        print(f"privadv: {task}: {line}", file=sys.stderr, flush=True)
+        tell(task, error)
         raise SystemExit(MISTAKE) from None
 
 
