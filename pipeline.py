@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 import uuid
-import webbrowser
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,14 +40,14 @@ from components.train_adversarial import train_adversarial
 from privadv.cluster import IMAGES, Cluster
 from privadv.config import load_yaml
 from privadv.console import say
-from privadv.errors import PrivadvError
+from privadv.errors import PrivadvError, exit_code
 from privadv.evaluation.rows import is_baseline, of_filter
 from privadv.place import workspace
 from privadv.plan import forced, settled
+from privadv.reports import pooled, publish
 from privadv.run_config import RunConfig
-from privadv.store import Blob, Store
+from privadv.store import Store
 from privadv.sweep import expanded
-from privadv.tracking import MANIFEST, WEIGHTS
 from privadv.workspace import Workspace
 
 PROJECT = Path(__file__).resolve().parent
@@ -173,8 +172,8 @@ def run(options: argparse.Namespace) -> None:
     folder = workspace() / "containers" if contained else workspace()
     launcher = Containers.open(options.images, read_here(configs[0])) if contained else Processes()
     with LocalRunner(launcher) as runner, Workspace(folder, apart=contained) as held, _environment(held.environment()):
-        cache = held.cache / _identity(Store.from_environment())
-        reports = []
+        store = Store.from_environment()
+        cache, reports = held.cache / _identity(store), []
         for config, given in zip(configs, arguments, strict=True):
             name = os.environ["PRIVADV_RUN"] = run_name(config.name, *options.label, f"seed{config.seed}")
             say(f"run {name}")
@@ -185,9 +184,9 @@ def run(options: argparse.Namespace) -> None:
                 held.check()
                 raise
             reports.append(Path(done.output.path).read_text(encoding="utf-8"))
-            publish(reports[-1], held.reports / name)
+            publish(reports[-1], store, held.reports / name)
         if len(reports) > 1:
-            publish(pooled(reports), held.reports / run_name(configs[0].name, *options.label, "pooled"))
+            publish(pooled(reports, store), store, held.reports / run_name(configs[0].name, *options.label, "pooled"))
         say(f"all runs in MLflow: make mlflow{f' WORKSPACE={folder}' if contained else ''}")
 
 
@@ -201,39 +200,6 @@ def _environment(given: Mapping[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def pooled(reports: Sequence[str]) -> str:
-    """The manifest of one report over those of several seeds."""
-    from privadv.stages import report as stage
-
-    parsed = [stage.Report.parse(text, "report") for text in reports]
-    return stage.pool(parsed, Store.from_environment()).canonical()
-
-
-def publish(report: str, folder: Path) -> None:
-    """Lay a report's page and its filter into ``folder``, and print its table and where they lie."""
-    manifest = json.loads(report)
-    store = Store.from_environment()
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {"report.json": report.encode(), "report.html": store.get(Blob.model_validate(manifest["page"]))}
-    if manifest["filter"]:
-        files[MANIFEST] = json.dumps(manifest["filter"], indent=2).encode()
-        files[WEIGHTS] = store.get(Blob.model_validate(manifest["filter"]["weights"]))
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    say(f"\n{manifest['table']}\n")
-    for what, name in (("report", "report.html"), ("filter", WEIGHTS)):
-        if name in files:
-            say(f"{what}: {folder / name}")
-    show(folder / "report.html")
-
-
-def show(page: Path) -> None:
-    """Open a page where somebody sits before a screen; a browser in a terminal or a log is nobody's wish."""
-    screen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if screen and sys.stdout.isatty():
-        webbrowser.open(page.as_uri())
 
 
 def compile_pipeline(options: argparse.Namespace) -> None:
@@ -442,13 +408,18 @@ def _server_options(options: argparse.ArgumentParser) -> None:
 
 
 def main() -> int:
+    """0: done; 1: a stage or a followed run failed; 2: a mistake in the call, said in one line."""
     options = _parser().parse_args()
+    return exit_code("pipeline", lambda: _answer(options))
+
+
+def _answer(options: argparse.Namespace) -> int:
+    variants = expanded(options)
+    for one in variants:
+        parameters(load(one.config, one.set, one.seed))  # before the first starts: a mistake in the last is one in all
     try:
-        variants = expanded(options)
-        for one in variants:
-            parameters(load(one.config, one.set, one.seed))  # before the first starts: a mistake in the last is one in all
         return max(one.verb(one) or 0 for one in variants)
-    except PrivadvError as error:
+    except StageFailedError as error:
         print(f"privadv: {error}", file=sys.stderr)
         return 1
 

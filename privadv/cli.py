@@ -10,6 +10,7 @@ COMMANDS = {
     "data": ("privadv.data.__main__", "Verify, count and generate datasets"),
     "weights": ("privadv.weights", "Weights that configurations refer to by name"),
     "import-tf": ("privadv.import_tf.__main__", "Old TensorFlow checkpoints become models of this project"),
+    "report": ("privadv.reports", "A run's report in a folder, or one report over the runs of several seeds"),
     "compare": ("privadv.compare", "Which filter is better, over all comparable runs of an experiment"),
     "promote": ("privadv.promote", "The candidate becomes the champion, unless the champion is better"),
     "filter": ("privadv.filter", "A trained filter on a video, a camera, a folder of images or a pipe"),

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from privadv.cli import COMMANDS, app
 
-LIGHT = ("data", "compare", "promote", "filter", "export", "store")
+LIGHT = ("data", "report", "compare", "promote", "filter", "export", "store")
 """Commands that say how they are called before PyTorch is there."""
 
 
@@ -22,7 +22,8 @@ def call(*arguments: str) -> tuple[int, str, str]:
 
 def test_all_commands_are_listed() -> None:
     code, said, _ = call("--help")
-    assert code == 0 and set(COMMANDS) == {"data", "weights", "import-tf", "compare", "promote", "filter", "export", "store"}
+    assert code == 0
+    assert set(COMMANDS) == {"data", "weights", "import-tf", "report", "compare", "promote", "filter", "export", "store"}
     assert all(f"  {name} " in said for name in COMMANDS)
 
 
@@ -52,6 +53,7 @@ for name in {LIGHT}:
     (["data", "verify", "sbu", "nowhere"], "nowhere"),
     (["weights", "add", "nothing.bin"], "nothing.bin"),
     (["import-tf", "nothing", "out"], "nothing"),
+    (["report", "nothing", "--output", "out"], "nothing"),
     (["compare", "no-such-experiment"], "no run yet"),
     (["promote", "no-such-filter"], "no run yet"),
     (["filter", "none.mp4", "out.mp4", "--model", "nothing"], "nothing"),
@@ -62,8 +64,8 @@ def test_a_mistake_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PRIVADV_S3_ENDPOINT", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
-    if arguments[0] == "weights":
-        arguments = ["weights", "--workspace", str(tmp_path / "workspace"), *arguments[1:]]
+    if arguments[0] in ("weights", "report"):
+        arguments = [arguments[0], "--workspace", str(tmp_path / "workspace"), *arguments[1:]]
     code, _, said = call(*arguments)
     assert code in (1, 2) and reason in said and "Traceback" not in said
     assert len([line for line in said.splitlines() if line.startswith("privadv: ")]) == 1

@@ -365,6 +365,6 @@ def test_seeds_that_are_none_are_refused_with_the_usage(tiny: Path) -> None:
 ])
 def test_mistake_is_one_line(tiny: Path, arguments: list[str], complaint: str) -> None:
     done = run(tiny, *arguments)
-    assert done.returncode == 1 and done.stdout == ""
+    assert done.returncode == 2 and done.stdout == ""
     assert complaint in done.stderr and done.stderr.count("\n") == 1
     assert not (tiny / ".privadv").exists()

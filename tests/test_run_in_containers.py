@@ -119,7 +119,7 @@ def refused(*arguments: str, **environment: str) -> str:
     command = [sys.executable, "pipeline.py", "run", "--runner", "docker", "--config", "configs/smoke.yaml"]
     done = subprocess.run([*command, *arguments], cwd=PROJECT, text=True, capture_output=True, timeout=120,
                           env={**os.environ, **environment})
-    assert done.returncode == 1 and done.stdout == "" and len(done.stderr.splitlines()) == 1
+    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
     return done.stderr
 
 

@@ -233,8 +233,8 @@ def test_as_a_user_runs_it(tmp_path: Path) -> None:
     assert done.returncode == 1 and done.stderr == "", done.stderr
     assert f"run: {host}/#/runs/details/run-1\n" in done.stdout and "failed: attack\n" in done.stdout
     assert kfp.runs[0]["runtime_config"]["parameters"]["rerun"].startswith("report@")
-    assert refused.returncode == 1 and "key 'seed' = 'none'" in refused.stderr and len(kfp.asked) == asked
-    assert followed.returncode == 1 and "privadv: --wait follows one run" in followed.stderr
+    assert refused.returncode == 2 and "key 'seed' = 'none'" in refused.stderr and len(kfp.asked) == asked
+    assert followed.returncode == 2 and "privadv: pipeline: --wait follows one run" in followed.stderr
     assert never.returncode == 2 and "'0' is no number of seconds" in never.stderr
     assert list(tmp_path.iterdir()) == [bad]
 

@@ -101,6 +101,10 @@ class Store:
             store._ensure_bucket()
         return store
 
+    def beside(self, bucket: str) -> Store:
+        """Another bucket of the same server, which must exist."""
+        return Store(self.endpoint, bucket, self._credentials, self.region)
+
     def __reduce__(self) -> tuple[Any, ...]:
         # A spawned worker inherits the environment; so no secret ever stands in a pickle.
         return Store.from_environment, ()

@@ -1,0 +1,75 @@
+"""``privadv report``: a run's report out of the store into a folder, and one report over several seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_report import Made, changed
+
+from privadv.models.checkpoint import ShippedFilter
+from privadv.reports import main
+from privadv.stages.report import Report, pool
+from privadv.store import Store
+
+
+def reported(store: Store, seed: int) -> Report:
+    """What a run of ``seed`` has left in the store."""
+    made = Made(store, seed)
+    evidence = changed(made.evidence(), "filter", curves=None).model_copy(update={"stages": ()})
+    kept = store.put(evidence.canonical().encode())
+    named = Report(seeds=(seed,), page=store.put(b"-"), table="", metrics={}, evidence=(kept,))
+    filter_ = ShippedFilter(spec=made.stages()["game"].degradation.spec, weights=store.put(b"weights of %d" % seed))
+    return pool([named], store).model_copy(update={"filter": filter_})
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> list[str]:
+    return ["--workspace", str(tmp_path / "workspace")]
+
+
+def test_a_run_elsewhere_comes_into_a_folder(store: Store, tmp_path: Path, workspace: list[str]) -> None:
+    """By the URI of its manifest, as the pages of Kubeflow show it."""
+    report = reported(store, 3)
+    key = "v2/artifacts/some run/report"
+    (tmp_path / "manifest").write_text(report.canonical())
+    store.upload(tmp_path / "manifest", key)
+    folder = tmp_path / "fetched"
+    assert main([*workspace, f"minio://{store.bucket}/{key}", "--output", str(folder)]) == 0
+    assert Report.parse((folder / "report.json").read_text(), "it") == report
+    assert (folder / "report.html").read_bytes() == store.get(report.page)
+    assert (folder / "filter.safetensors").read_bytes() == b"weights of 3"
+
+
+def test_several_seeds_make_one_report(store: Store, tmp_path: Path, workspace: list[str],
+                                       capsys: pytest.CaptureFixture[str]) -> None:
+    """By the folders of two runs, or by one's file."""
+    for seed in (0, 1):
+        (tmp_path / f"seed{seed}").mkdir()
+        (tmp_path / f"seed{seed}" / "report.json").write_text(reported(store, seed).canonical())
+    folder = tmp_path / "both"
+    sources = [str(tmp_path / "seed0"), str(tmp_path / "seed1" / "report.json")]
+    assert main([*workspace, *sources, "--output", str(folder)]) == 0
+    both = Report.parse((folder / "report.json").read_text(), "it")
+    assert both.seeds == (0, 1) and both.filter is None and both.table in capsys.readouterr().out
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json"]
+
+    assert main([*workspace, sources[0], "--output", str(folder)]) == 2
+    assert "is there already: name a new folder" in capsys.readouterr().err
+    assert main([*workspace, sources[0], sources[0], "--output", str(tmp_path / "twice")]) == 2
+    assert "name each seed once" in capsys.readouterr().err and not (tmp_path / "twice").exists()
+
+
+@pytest.mark.parametrize(("source", "said"), [
+    ("nowhere", "nowhere: no report"),
+    ("minio://{bucket}/no/such/key", "the store has no such object"),
+    ("{here}", "report.json"),
+    ("{here}/other.json", "report"),
+])
+def test_what_is_no_report_is_said_in_one_line(store: Store, tmp_path: Path, workspace: list[str], source: str, said: str,
+                                               capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "other.json").write_text('{"kind": "clips"}')
+    output = tmp_path / "out"
+    assert main([*workspace, source.format(bucket=store.bucket, here=tmp_path), "--output", str(output)]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and said in error and not output.exists()
