@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.report import Measured, markdown, show
 from privadv.errors import PrivadvError
 
-SECTIONS = ("training", "extraction", "feeding", "evaluation", "growth", "footprint", "gpu")
+SECTIONS = ("training", "precision", "extraction", "feeding", "evaluation", "growth", "footprint", "gpu")
 """Modules of this package; each one's ``rows(repetitions)`` measures."""
 
 PAGE = Path("docs/benchmarks.md")

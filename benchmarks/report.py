@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -36,6 +37,9 @@ TensorFlow 1.8 code was measured once, on two cores of its own machine, so that 
 product took 0.19 s of the clock there; on how many threads is not known: if on two, a core there was about
 half as fast as it seems, and the true ratio is half the printed one. Of GFLOP a second the ratio is ours / theirs. *Stacked* are
 the same budget models with their weights along a new axis (`benchmarks/stacked.py`).""",
+    "precision": """Loss and gradients of each network of `configs/demo.yaml`'s readers on one of its batches, on the CPU.
+bfloat16 as autocast computes it: where the processor has no units for it, PyTorch's kernels for it are slower by far, and
+`precision: float32`, the default, is the one to use.""",
     "extraction": """Frames to 160x120 RGB; the cost of a frame, one thread a side. *A seek a frame* is the seed's
 way; of the long videos it reads every 15th frame. OpenCV runs in an environment of its own: `python3 -m venv
 build/opencv && build/opencv/bin/pip install opencv-python-headless`.""",
@@ -107,10 +111,11 @@ def _conditions(one: Measured) -> str:
     cores = len(os.sched_getaffinity(0))
     busy = " Measured beside other work: CPU time, not wall time." if one.load > cores / 2 else ""
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "av", "numpy"))
+    processor = f"{_processor()}, {cores} cores, {torch.backends.cpu.get_cpu_capability()}"
     how = f"{_many(one.repetitions, 'repetition')}, {_many(one.threads, 'thread')} of torch"
     return (
         f"`{one.command}` on {time.strftime('%Y-%m-%d')}: {how}.\n"
-        f"{_processor()}, {cores} cores, load average {one.load:.1f} at the start.{busy}\n"
+        f"{processor}, load average {one.load:.1f} at the start.{busy}\n"
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {packages}."
     )
 

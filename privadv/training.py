@@ -94,6 +94,11 @@ class FitJob:
     weights: bytes | None = None
     mixed: bool = False
 
+    @property
+    def cost(self) -> float:
+        """As :class:`Job`'s."""
+        return self.config.steps
+
     def fit(self, tick: Tick, checkpoints: Checkpoints | None = None) -> Fitted:
         """Train the reader in this process."""
         return fit(self, tick, checkpoints)
@@ -106,6 +111,11 @@ class Job(Protocol):
     def name(self) -> str: ...
     @property
     def config(self) -> FitConfig: ...
+    @property
+    def cost(self) -> float:
+        """Roughly, in steps of a small reader: what takes longest begins first, so that at the end no worker is without work."""
+        ...
+
     def fit(self, tick: Tick, checkpoints: Checkpoints | None = None) -> Fitted: ...
 
 
@@ -160,7 +170,9 @@ def fit_all(jobs: Sequence[Job], workers: int, what: str, checkpoints: Checkpoin
         worker_pool(min(workers, len(jobs)), _start_worker, ticks, places, threads) as pool,
         progress(what, sum(job.config.steps for job in jobs)) as bar,
     ):
-        futures = [pool.submit(_fit_in_worker, job, checkpoints.piece(job.name)) for job in jobs]
+        begun = {job.name: pool.submit(_fit_in_worker, job, checkpoints.piece(job.name)) for job in
+                 sorted(jobs, key=lambda job: -job.cost)}  # fmt: skip
+        futures = [begun[job.name] for job in jobs]
         working = set(active_children()) - others
         try:
             for ticked in _ticks(ticks, futures):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from privadv.errors import PrivadvError
 from privadv.models.checkpoint import load_weights, save_weights
 from privadv.models.clip import C3D, R2Plus1D
 from privadv.models.degradation import TransformNet
-from privadv.models.frame import DenseNet, Inception, MobileNet, PerFrame, ResNet, Vgg
+from privadv.models.frame import DenseNet, Inception, MobileNet, PerFrame, ResNet, Vgg, _Pointwise
 from privadv.models.library import IMAGENET, KNOWN, Name, Normalised, Torchvision
 from privadv.models.reader import (
+    TREATMENTS,
     Adaptive,
     Local,
     Network,
@@ -129,6 +131,21 @@ def test_per_frame_averages_the_logits_of_the_frames() -> None:
     assert torch.allclose(network(clips), by_hand, atol=1e-6)
 
 
+@pytest.mark.parametrize("inputs", [3, 4, 5, 12])
+def test_a_shortcut_is_a_strided_convolution_and_so_are_its_gradients(inputs: int) -> None:
+    shortcut = _Pointwise(inputs, 8, 2)
+    clips = torch.rand(16, inputs, 15, 16).contiguous(memory_format=torch.channels_last).requires_grad_()
+    exact = clips.detach().double().requires_grad_()
+    kernel = shortcut.weight.detach().double().requires_grad_()
+    wanted = torch.nn.functional.conv2d(exact, kernel, stride=2)
+    found = shortcut(clips)
+    found.square().sum().backward()
+    wanted.square().sum().backward()
+    for mine, its in ((found, wanted), (clips.grad, exact.grad), (shortcut.weight.grad, kernel.grad)):
+        assert mine is not None and its is not None
+        assert torch.allclose(mine.double(), its, rtol=1e-4, atol=1e-4)
+
+
 def test_standardised_clips_have_mean_0_and_deviation_near_1() -> None:
     clips = torch.rand(3, 3, 4, 16, 16) * torch.tensor([0.2, 0.5, 1.0]).view(3, 1, 1, 1, 1)
     treated = Standardised()(clips)
@@ -172,6 +189,26 @@ def test_local_treatment_keeps_only_fine_detail() -> None:
     board = (torch.arange(24).view(-1, 1) + torch.arange(24)) % 2 * 2.0 - 1
     detail = Local()(smooth * 0.1 + 2 / 255 * board)[..., 4:-4, 4:-4]
     assert (detail * board[4:-4, 4:-4]).mean() > 0.5
+
+
+def test_local_treatment_takes_means_and_deviations_as_numpy_does() -> None:
+    """At the edges of what lies in the picture alone; frames, channels and clips do not mix."""
+    clips = torch.rand(2, 3, 2, 9, 10, dtype=torch.float64)
+    detail = np.empty(clips.shape)
+    for y in range(9):
+        for x in range(10):
+            window = clips.numpy()[..., max(0, y - 3) : y + 4, max(0, x - 3) : x + 4]
+            detail[..., y, x] = clips.numpy()[..., y, x] - window.mean((-2, -1))
+    wanted = detail / (detail.std((2, 3, 4), keepdims=True) + 1 / 255)
+    assert np.allclose(Local()(clips), wanted, atol=1e-12)
+
+
+@pytest.mark.parametrize("treatment", TREATMENTS.values())
+def test_what_does_not_vary_has_a_gradient_that_is_a_number(treatment: Callable[[], torch.nn.Module]) -> None:
+    """A filter may release nothing at all, and must get out of there."""
+    clips = torch.full((2, 3, 4, 8, 8), 0.5, requires_grad=True)
+    treatment()(clips).sum().backward()
+    assert clips.grad is not None and torch.isfinite(clips.grad).all()
 
 
 def test_c3d_has_the_paper_s_sizes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import dataclass
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet
 from privadv.models.reader import ReaderSpec
 from privadv.stages.pretraining import _seeds
 from privadv.store import Store
-from privadv.training import FitConfig, FitJob, fit, fit_all
+from privadv.training import FitConfig, FitJob, Fitted, Tick, fit, fit_all
 from tests.scalars import ScalarsRead
 
 GEOMETRY = Geometry(frames=2, height=16, width=16)
@@ -92,6 +93,30 @@ def test_jobs_in_worker_processes_give_what_they_give_alone(store: Store, tmp_pa
     assert list(together) == ["a", "b"]
     for one in todo:
         assert together[one.name].validation == fit(one).validation
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A job that notes when it began."""
+
+    name: str
+    cost: float
+    log: Path
+    config: FitConfig
+
+    def fit(self, tick: Tick, checkpoints: Checkpoints | None = None) -> Fitted:
+        with self.log.open("a") as log:
+            log.write(self.name)
+        tick(1)
+        return Fitted(self.name, b"", 1, 0.0, 0.0, 0.0, 0.0)
+
+
+def test_what_takes_longest_begins_first(store: Store, tmp_path: Path) -> None:
+    """So that no worker waits at the end for another; equals keep their order, and results the jobs'."""
+    log = tmp_path / "begun"
+    todo = [Noted(name, cost, log, FitConfig(steps=1)) for name, cost in (("a", 2), ("b", 0), ("c", 9), ("d", 2))]
+    assert list(fit_all(todo, 1, "test", Checkpoints(store, "noted"))) == ["a", "b", "c", "d"]
+    assert log.read_text() == "cadb"
 
 
 def test_a_failing_job_stops_the_others_with_its_own_error(store: Store, tmp_path: Path) -> None:

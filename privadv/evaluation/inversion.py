@@ -66,6 +66,11 @@ class InversionJob:
         """The reader's."""
         return self.reader.spec
 
+    @property
+    def cost(self) -> float:
+        """Next to none, where nothing is trained."""
+        return 0
+
     def stored(self, split: Split) -> ClipArray:
         """The clips that are attacked."""
         return ClipArray.open(self.clips[split])
@@ -96,6 +101,11 @@ class InversionJob:
 @dataclass(frozen=True)
 class Reconstruction(InversionJob):
     """A U-Net learns to give raw clips back from stored ones; the reader reads what it paints. PSNR and SSIM on test clips."""
+
+    @property
+    def cost(self) -> float:
+        """A step of the U-Net takes as long as many of a small reader."""
+        return 8 * self.config.steps
 
     def fit(self, tick: Tick, checkpoints: Checkpoints | None = None) -> Fitted:
         """Train the U-Net on the mean squared error; the best by validation paints."""

@@ -125,6 +125,21 @@ class Vgg(FrameNetwork):
         return nn.Sequential(*layers, _head(inputs, classes))
 
 
+class _Pointwise(nn.Conv2d):
+    """A 1x1 convolution of every ``step``-th pixel.
+
+    Not as a stride, though it gives the same: of fewer than 8 channels oneDNN's kernel for that (torch 2.15, processors with AVX2
+    alone) returns a wrong gradient, or writes over other memory.
+    """
+
+    def __init__(self, inputs: int, outputs: int, step: int) -> None:
+        super().__init__(inputs, outputs, 1, bias=False)
+        self.step = step
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input[..., :: self.step, :: self.step])
+
+
 class _Residual(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int, norm: str) -> None:
         super().__init__()
@@ -134,7 +149,7 @@ class _Residual(nn.Module):
             _norm(norm, outputs),
         )
         same = inputs == outputs and stride == 1
-        self.skip = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        self.skip = nn.Identity() if same else _Pointwise(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.body(x) + self.skip(x))
