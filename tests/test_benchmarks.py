@@ -23,26 +23,32 @@ def test_the_first_twenty_updates_are_those_of_the_plain_port(
     dtype: torch.dtype, afresh: bool, tolerance: float
 ) -> None:
     """In 64 bit two games from the same weights stay one. In 32 bit Adam, batch norm and the rounding to 8 bit turn last bits
-    into steps, so that there every update starts from our weights.
+    into steps, so that there every update starts from our weights, and a release of which a pixel fell to the other side of
+    a grey level is another input: that must be rare.
     """
     game, feeds = ours(SMALL), Fixed(SMALL.clips().to(dtype))
     for module in (game.players.degradation, game.players.target, game.players.budget):
         module.to(dtype)
     other = port(game, SMALL)
     mine, theirs = steps(game, feeds), plain_steps(other, feeds)
-    seen = set()
+    seen, compared = set(), []
     for update in range(20):
         name = list(STEPS)[update % len(STEPS)]
         if afresh:
             take(other, game)
+        levels = 255 * (game.players.degradation(feeds.clips) - other.filter(feeds.clips)).abs()
+        assert levels.max() < 1.01 and (levels > 0.5).float().mean() < 1e-3
         losses = []
         for side in (mine, theirs):
             torch.manual_seed(update)
             losses.append(side[name]())
-        assert losses[0] == pytest.approx(losses[1], rel=tolerance), f"{name}, update {update}"
-        assert game.strongest == other.strongest
         seen.add(losses[0])
+        if levels.max() < 0.5:
+            assert losses[0] == pytest.approx(losses[1], rel=tolerance), f"{name}, update {update}"
+            assert game.strongest == other.strongest
+            compared.append(update)
     assert len(seen) == 20  # the game moves
+    assert len(compared) == 20 if dtype is torch.float64 else len(compared) > 10
 
 
 def test_a_stack_of_models_has_the_gradients_that_they_have_alone() -> None:
