@@ -14,6 +14,9 @@ import pytest
 from privadv.store import Store
 from privadv.workspace.seaweed import SeaweedServer
 
+# Tests run beside each other: a thread that spins while it waits takes the CPU from whoever it waits for. Read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 
 class GivenServer:
     """A server that somebody else runs."""

@@ -109,8 +109,6 @@ def perform(
     seat: Seat,
 ) -> str:
     """The work of :func:`execute` in this process, on ``seat``; raises PrivadvError for a user's mistake."""
-    # Threads that spin while they wait take the CPU from whoever they wait for; read when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     keep_freed_memory()
     if code != code_version(stage):
         # Its result would lie in every cache under the version that it does not come from.
