@@ -14,7 +14,8 @@ import pytest
 from privadv.store import Store
 from privadv.workspace.seaweed import SeaweedServer
 
-# Tests run beside each other: a thread that spins while it waits takes the CPU from whoever it waits for. Read when torch is imported.
+# Tests run beside each other, where a thread that spins while it waits takes the CPU from whoever it waits for. Read when torch
+# is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
