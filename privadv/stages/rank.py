@@ -6,6 +6,7 @@ The first rank writes what a stage alone would write. The others read with it, t
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import signal
@@ -107,8 +108,10 @@ class SilentTracker(Tracker):
 def main(folder: Path) -> None:
     """Run the task that lies in ``folder`` as one of its ranks."""
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    signal.signal(signal.SIGTERM, _leave)
     task = json.loads((folder / TASK).read_text(encoding="utf-8"))
+    importlib.import_module(f"privadv.stages.{task['stage']}")
+    # Not before: what a handler raises while a library is being imported, that may end the process in a way of its own.
+    signal.signal(signal.SIGTERM, _leave)
     try:
         with group():
             published = from_first(_perform(task, folder))
