@@ -183,8 +183,8 @@ def run(options: argparse.Namespace) -> None:
             except StageFailedError:
                 held.check()
                 raise
-            reports.append(Path(done.output.path).read_text(encoding="utf-8"))
-            publish(reports[-1], store, held.reports / name)
+            reports.append((name, Path(done.output.path).read_text(encoding="utf-8")))
+            publish(reports[-1][1], store, held.reports / name)
         if len(reports) > 1:
             publish(pooled(reports, store), store, held.reports / run_name(configs[0].name, *options.label, "pooled"))
         say(f"all runs in MLflow: make mlflow{f' WORKSPACE={folder}' if contained else ''}")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from privadv.console import say
+from privadv.data.roots import BUCKET
 from privadv.errors import PrivadvError, exit_code
 from privadv.place import workspace
 from privadv.store import Blob, Store
@@ -37,20 +38,20 @@ def publish(report: str, store: Store, folder: Path) -> None:
     _show(folder / PAGE)
 
 
-def pooled(reports: Sequence[str], store: Store) -> str:
-    """The manifest of one report over those of several seeds; of one, that itself.
+def pooled(reports: Sequence[tuple[str, str]], store: Store) -> str:
+    """The manifest of one report over those of several seeds, each with where it is from; of one, that itself.
 
     Raises:
         PrivadvError: one is no report, a seed comes twice, or they are not of the same rows and clips.
     """
     from privadv.stages import report as stage  # imports torch, which a call without work need not wait for
 
-    parsed = [stage.Report.parse(text, "report") for text in reports]
+    parsed = [stage.Report.parse(text, source) for source, text in reports]
     return stage.pool(parsed, store).canonical() if len(parsed) > 1 else parsed[0].canonical()
 
 
 def read(source: str, store: Store) -> str:
-    """The manifest that ``source`` names: a report's folder, its report.json, or where KFP has it, scheme://bucket/key.
+    """The manifest that ``source`` names: a report's folder, its report.json, or where KFP has it, minio://bucket/key.
 
     Raises:
         PrivadvError: nothing is there, or it is no text.
@@ -65,7 +66,10 @@ def read(source: str, store: Store) -> str:
 
 
 def _object(uri: str, store: Store) -> str:
-    bucket, _, key = uri.partition("://")[2].partition("/")
+    scheme, _, place = uri.partition("://")
+    bucket, _, key = place.partition("/")
+    if scheme not in ("minio", "s3") or not BUCKET.fullmatch(bucket) or not key:
+        raise PrivadvError(f"{uri}: no URI of a manifest: write minio://bucket/key, as Kubeflow shows it")
     data = store.beside(bucket).read_foreign(key)
     if data is None:
         raise FileNotFoundError("the store has no such object")
@@ -95,7 +99,7 @@ def _answer(given: argparse.Namespace) -> None:
         raise PrivadvError(f"{given.output} is there already: name a new folder")
     with Workspace(given.workspace) as held:
         store = Store.from_environment(held.environment())
-        publish(pooled([read(source, store) for source in given.sources], store), store, given.output)
+        publish(pooled([(source, read(source, store)) for source in given.sources], store), store, given.output)
 
 
 if __name__ == "__main__":

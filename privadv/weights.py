@@ -24,6 +24,7 @@ from privadv.models.library import VIDEO, Name, Torchvision
 from privadv.models.reader import ReaderSpec
 from privadv.models.shelf import NamedModel, Shelf
 from privadv.place import workspace
+from privadv.reports import REPORT
 from privadv.scratch import scratch
 from privadv.store import Blob, Store
 from privadv.workspace import Workspace
@@ -52,7 +53,7 @@ def read(path: Path, network: str | None = None) -> Found:
         return _imported(manifest)
     if path.suffix == ".safetensors":
         if network is None:
-            if (path.parent / "report.json").exists():
+            if (path.parent / REPORT).exists():
                 raise PrivadvError(f"{path}: is the filter of a run: add its folder, {path.parent}, which tells the whole game")
             raise PrivadvError(f"{path}: of which network? add --network NAME, one of {', '.join(LIBRARY)}")
         return _library(network, load_tensors(path.read_bytes(), str(path)), path.name)
@@ -116,7 +117,7 @@ def played(store: Store, folder: Path) -> Found:
     Raises:
         PrivadvError: it is no report, or one of several seeds, or the store lacks its models.
     """
-    manifest = folder / "report.json"
+    manifest = folder / REPORT
     try:
         evidence = [Blob.model_validate(blob) for blob in json.loads(manifest.read_text(encoding="utf-8"))["evidence"]]
         if len(evidence) > 1:
@@ -146,7 +147,7 @@ def usual_name(path: Path, found: Found) -> str:
 
 def add(shelf: Shelf, path: Path, name: str | None, network: str | None = None) -> list[str]:
     """Give what ``path`` holds a name in the store; the names, as NAME/ROLE."""
-    found = played(shelf.store, path) if (path / "report.json").exists() else read(path, network)
+    found = played(shelf.store, path) if (path / REPORT).exists() else read(path, network)
     name = name or usual_name(path, found)
     for role, (model, data) in found.items():
         new = shelf.add(name, role, model, data)

@@ -64,7 +64,11 @@ def test_several_seeds_make_one_report(store: Store, tmp_path: Path, workspace: 
     ("nowhere", "nowhere: no report"),
     ("minio://{bucket}/no/such/key", "the store has no such object"),
     ("{here}", "report.json"),
-    ("{here}/other.json", "report"),
+    ("{here}/other.json", "other.json: "),
+    ("minio:///no-bucket", "minio:///no-bucket: no URI of a manifest"),
+    ("minio://Upper/key", "minio://Upper/key: no URI of a manifest"),
+    ("s3://{bucket}", "no URI of a manifest"),
+    ("https://host/report", "https://host/report: no URI of a manifest"),
 ])
 def test_what_is_no_report_is_said_in_one_line(store: Store, tmp_path: Path, workspace: list[str], source: str, said: str,
                                                capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ CONNECT_SECONDS, READ_SECONDS = 5.0, 60.0
 TRIES = 3
 PAUSE_SECONDS = 0.2
 FAILING = "the server itself fails: see its log, and whether its disk is full"
-MENDS = {"NoSuchBucket": "the bucket was removed while in use, start the run again",
+MENDS = {"NoSuchBucket": "check its name, or, if it was removed while in use, start the run again",
          "AuthorizationHeaderMalformed": "check PRIVADV_S3_REGION",
          **dict.fromkeys(("InternalError", "ServiceUnavailable", "SlowDown", "InsufficientStorage",
                           "XMinioStorageFull", "QuotaExceeded"), FAILING)}
