@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 from privadv.errors import PrivadvError
@@ -44,7 +44,7 @@ def imported_files(module: str, project: Path = PROJECT) -> set[Path]:
             continue
         found.add(path)
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        waiting += [name.rpartition(".")[0], *_imports(path, package)]
+        waiting += [name.rpartition(".")[0], *_imports(path.read_bytes(), package)]
     return found
 
 
@@ -56,17 +56,20 @@ def _file_of(name: str, project: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _imports(path: Path, package: str) -> Iterator[str]:
-    module = ast.parse(path.read_bytes(), filename=str(path))
+@functools.cache  # by content: a file may be edited while this process runs
+def _imports(source: bytes, package: str) -> tuple[str, ...]:
+    module = ast.parse(source)
     # What only `python -m` runs is no part of the stage.
     module.body = [node for node in module.body if not _is_main(node)]
+    found: list[str] = []
     for node in ast.walk(module):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(node, package)
             # `from a import b` may name the module a.b as well as the object b of a.
-            yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return tuple(found)
 
 
 def _is_main(node: ast.stmt) -> bool:

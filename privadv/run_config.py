@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,7 +16,8 @@ from privadv.config import Section, load_yaml
 from privadv.errors import PrivadvError
 from privadv.evaluation.rows import MOVING
 from privadv.evaluation.variants import check
-from privadv.models.reader import ReaderSpec
+from privadv.models.checkpoint import FilterSpec
+from privadv.models.reader import Network
 from privadv.stages.attack import Config as Attack
 from privadv.stages.extract_frames import Config as ExtractFrames
 from privadv.stages.pretrain_budget import Config as PretrainBudget
@@ -28,6 +29,7 @@ from privadv.stages.selection import SELECTABLE
 from privadv.stages.train_adversarial import Config as TrainAdversarial
 
 CLASSES = 3
+Shape = tuple[int, ...]
 
 
 class RunConfig(Section):
@@ -115,9 +117,13 @@ class RunConfig(Section):
             size = getattr(reader.network, "size", shape)
             if size != shape:
                 raise ValueError(f"a {reader.family} of size {list(size)} cannot read clips of {list(shape)}")
-        _on_paper("pretrain_degradation.network", lambda: self.pretrain_degradation.network.build().paint(_clips(shown)))
-        for where, (reader, shape) in readers.items():
-            _on_paper(f"{where}.network", partial(_read, reader, shape))
+        works: dict[str, tuple[Any, ...]] = {
+            "pretrain_degradation": (_paint, self.pretrain_degradation.network, shown),
+            **{where: (_read, reader.network, shape) for where, (reader, shape) in readers.items()},
+        }
+        for where, work in works.items():
+            if wrong := _wrong(*work):
+                raise ValueError(f"{where}.network: cannot work ({wrong}): mend its sizes")
         return self
 
     @pydantic.model_validator(mode="after")
@@ -138,22 +144,24 @@ class RunConfig(Section):
         return self
 
 
-def _on_paper(where: str, work: Callable[[], Any]) -> None:
-    """Let a network without weights work: sizes that do not go together are found before hours of other stages."""
+@cache
+def _wrong(work: Callable[[Any, Shape], None], network: Any, shape: Shape) -> str:
+    """What is wrong where ``network``, without weights, works on such clips: found before hours of other stages."""
     try:
         with torch.device("meta"), torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("error", "Initializing zero-element")
-            work()
+            work(network, shape)
     except (ValueError, RuntimeError, ArithmeticError, AssertionError, LookupError, UserWarning) as error:
-        raise ValueError(f"{where}: cannot work ({' '.join(str(error).split())[:160]}): mend its sizes") from None
+        return " ".join(str(error).split())[:160] or type(error).__name__
+    return ""
 
 
-def _clips(shape: tuple[int, ...]) -> torch.Tensor:
-    return torch.empty(2, 3, *shape)
+def _paint(network: FilterSpec, shape: Shape) -> None:
+    network.build().paint(torch.empty(2, 3, *shape))
 
 
-def _read(reader: ReaderSpec, shape: tuple[int, ...]) -> None:
+def _read(network: Network, shape: Shape) -> None:
     """Raises ValueError where a network does not tell so many classes as it is asked to."""
-    logits = reader.network.build(CLASSES)(_clips(shape))
+    logits = network.build(CLASSES)(torch.empty(2, 3, *shape))
     if logits.shape != (2, CLASSES):
         raise ValueError(f"of 2 clips and {CLASSES} classes it gives logits of shape {list(logits.shape)}")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children
 from multiprocessing.queues import Queue
 from pathlib import Path
 from queue import Empty
@@ -26,7 +26,7 @@ from privadv.checkpoints import Checkpoints
 from privadv.config import Section
 from privadv.console import progress
 from privadv.data.feeds import BATCH, ClipArray, Feed, Player
-from privadv.data.workers import worker_pool
+from privadv.data.workers import CONTEXT, FITTING, load_ahead, worker_pool
 from privadv.device import device, devices
 from privadv.errors import PrivadvError
 from privadv.memory import keep_freed_memory
@@ -158,9 +158,10 @@ def fit_all(jobs: Sequence[Job], workers: int, what: str, checkpoints: Checkpoin
     """
     if group.count() > 1:
         return _fit_together(jobs, what, checkpoints)
-    context, others = get_context("spawn"), set(active_children())
-    ticks: Queue[int] = context.Queue()
-    places: Queue[str] = context.Queue()
+    load_ahead(*FITTING)
+    others = set(active_children())
+    ticks: Queue[int] = CONTEXT.Queue()
+    places: Queue[str] = CONTEXT.Queue()
     for where in _places(workers):
         places.put(where)
     workers = len(_places(workers))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process
 from typing import Any, TypeVar
 
 from privadv.errors import PrivadvError
@@ -17,13 +18,30 @@ from privadv.errors import PrivadvError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# A fork of this process could copy a held lock; of one that has done nothing but import, not. Elsewhere the system's own
+# libraries do not stand a fork.
+CONTEXT = get_context("forkserver" if sys.platform == "linux" else "spawn")
+
+FITTING = "privadv.training", "torch._dynamo"
+"""What a worker imports that trains readers, the second with its first optimizer."""
+
+
+def load_ahead(*modules: str) -> None:
+    """Begin to import ``modules`` in the process that every worker will be forked from, while this one goes on.
+
+    The first call counts, and none after the first pool. Elsewhere than on Linux every worker imports them itself.
+    """
+    if CONTEXT.get_start_method() == "forkserver":
+        CONTEXT.set_forkserver_preload(list(modules))
+        forkserver.ensure_running()
+
 
 def worker_pool(workers: int, begin: Callable[..., None] | None = None, *given: Any) -> ProcessPoolExecutor:
-    """Processes that end with this one, however it ends; spawned, because a fork may copy a held lock.
+    """Processes that end with this one, however it ends, and have its environment.
 
     Each calls ``begin(*given)`` before it does anything else.
     """
-    return ProcessPoolExecutor(workers, get_context("spawn"), _begin, (begin, given))
+    return ProcessPoolExecutor(workers, CONTEXT, _begin, (dict(os.environ), begin, given))
 
 
 def in_order(pool: ProcessPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
@@ -62,7 +80,10 @@ def _died(item: object) -> PrivadvError:
                         "try fewer workers, then without that file")
 
 
-def _begin(begin: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
+def _begin(environment: dict[str, str], begin: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
+    # What this was forked from has the environment of its own beginning.
+    os.environ.clear()
+    os.environ.update(environment)
     # Ctrl-C reaches the whole process group; the parent alone answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()

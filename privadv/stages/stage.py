@@ -19,6 +19,7 @@ from privadv.checkpoints import Checkpoints
 from privadv.code_version import code_version
 from privadv.config import Section
 from privadv.data.manifest import ClipSet
+from privadv.data.workers import FITTING, load_ahead
 from privadv.errors import MISTAKE, PrivadvError, tell
 from privadv.memory import keep_freed_memory
 from privadv.store import Blob, Store
@@ -26,6 +27,10 @@ from privadv.tracking import DatasetInput, Tracker, platform_tags
 
 Source = str | Sequence[str] | None
 Value = str | int
+
+LOADED: dict[str, tuple[str, ...]] = dict.fromkeys(("attack", "fit_reader", "pretrain_budget", "pretrain_target"), FITTING)
+LOADED["extract_frames"] = ("privadv.stages.extract_frames",)
+"""What the worker processes of a stage import: they load it while the stage itself does."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,8 @@ def execute(
             # By name: extraction has no torch, and what starts processes decides no result that a cache knows.
             launch = importlib.import_module("privadv.stages.launch")
             return launch.launch(stage, config, code, output, inputs or {}, values, _accelerators(), _workers())
+        if stage in LOADED:
+            load_ahead(*LOADED[stage])
         return perform(stage, config, code, Path(output), inputs or {}, values, Seat())
 
 

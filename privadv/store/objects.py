@@ -106,7 +106,7 @@ class Store:
         return Store(self.endpoint, bucket, self._credentials, self.region)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A spawned worker inherits the environment; so no secret ever stands in a pickle.
+        # A worker has the environment of its parent; so no secret stands in a file that somebody pickles this into.
         return Store.from_environment, ()
 
     def put(self, data: bytes | Path, folder: str = "") -> Blob:
