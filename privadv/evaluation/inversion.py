@@ -15,7 +15,6 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
 from privadv.checkpoints import Checkpoints
@@ -191,6 +190,9 @@ def _batched(index: np.ndarray, read: Callable[[np.ndarray], Tensor]) -> Tensor:
 
 def _quality(painter: nn.Module, stored: ClipArray, raw: ClipArray, structure: bool = True) -> dict[str, float]:
     """PSNR (dB) of painted clips to raw ones and, with ``structure``, the mean SSIM of their frames (Wang et al. 2004)."""
+    # Here, because every stage would take a quarter of a second more to begin.
+    from skimage.metrics import structural_similarity
+
     errors, alike = [], []
     for start in range(0, len(raw), BATCH):
         index = np.arange(start, min(start + BATCH, len(raw)))

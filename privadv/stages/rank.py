@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -56,6 +57,9 @@ class OtherSeat(FirstSeat):
 
     def store(self) -> Store:
         return ReadingStore.from_environment()
+
+    def session(self, store: Store) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def tracker(self, *_: Any) -> Tracker:
         return SilentTracker()

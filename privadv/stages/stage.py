@@ -10,7 +10,7 @@ import signal
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from privadv.data.workers import FITTING, load_ahead
 from privadv.errors import MISTAKE, PrivadvError, tell
 from privadv.memory import keep_freed_memory
 from privadv.store import Blob, Store
-from privadv.tracking import DatasetInput, Tracker, platform_tags
+from privadv.tracking import DatasetInput, Session, Tracker, platform_tags
 
 Source = str | Sequence[str] | None
 Value = str | int
@@ -52,8 +52,13 @@ class Seat:
     def store(self) -> Store:
         return Store.from_environment()
 
-    def tracker(self, store: Store, stage: str, task: str, params: dict[str, Any], tags: dict[str, str]) -> Tracker:
-        return Tracker.open(store, stage, task, params, tags)
+    def session(self, store: Store) -> AbstractContextManager[Session | None]:
+        return Session(store)
+
+    def tracker(
+        self, store: Store, stage: str, task: str, params: dict[str, Any], tags: dict[str, str], session: Session | None
+    ) -> Tracker:
+        return Tracker.open(store, stage, task, params, tags, session)
 
     def checkpoints(self, store: Store, task: str) -> Checkpoints:
         return Checkpoints(store, task)
@@ -121,10 +126,26 @@ def perform(
         # Its result would lie in every cache under the version that it does not come from.
         raise PrivadvError("the pipeline was made from other code than is here: build the images and compile or "
                            "run it from one checkout")
+    store = seat.store()
+    # Begun ahead, since what carries the run to MLflow imports for seconds, as the stage itself does.
+    with seat.session(store) as session:
+        return _perform(stage, config, code, output, sources, values, seat, store, session)
+
+
+def _perform(
+    stage: str,
+    config: str,
+    code: str,
+    output: Path,
+    sources: Mapping[str, Source],
+    values: dict[str, Value],
+    seat: Seat,
+    store: Store,
+    session: Session | None,
+) -> str:
     module = importlib.import_module(f"privadv.stages.{stage}")
     hints = typing.get_type_hints(module.run)
     settings: Section = module.Config.parse(config, f"configuration of {stage}")
-    store = seat.store()
     inputs = {name: _input(source, hints[name], store, f"{stage}'s input {name}")
               for name, source in sources.items() if source is not None}
     task = _task(stage, settings, code, inputs, values)
@@ -133,7 +154,7 @@ def perform(
     params = {**section, **{name: value for name, value in values.items() if name != "configuration"}}
     title = " ".join([stage, *(str(values[name]) for name in ("row", "reader") if name in values)])
     tags = {"mlflow.runName": title, "code": code, **platform_tags()}
-    with seat.tracker(store, stage, task, params, tags) as tracker:
+    with seat.tracker(store, stage, task, params, tags, session) as tracker:
         _introduce(tracker, section, inputs, code)
         context = StageContext(store, tracker, seat.checkpoints(store, task), _workers())
         manifest: Section = module.run(config=settings, context=context, **inputs, **named)

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import uuid
 from pathlib import Path
+from typing import Self
 
 from privadv.console import say
 from privadv.errors import PrivadvError
@@ -28,10 +29,14 @@ QUICK = {
 
 
 class Session:
-    """One spool folder, owned while this process or the delivery process it starts lives."""
+    """One spool folder, owned while this process or the delivery process it starts lives.
+
+    Raises:
+        PrivadvError: PRIVADV_TRACKING_WAIT is malformed, or the folder cannot be made.
+    """
 
     def __init__(self, store: Store) -> None:
-        self._store, self._wait, self._uri = store, _wait_seconds(), _tracking_uri()
+        self._store, self._wait, self._uri, self._closed = store, _wait_seconds(), _tracking_uri(), False
         root = _spool_root()
         keep_abandoned(root, store)
         try:
@@ -41,8 +46,17 @@ class Session:
                                "set PRIVADV_WORKSPACE to a folder that can") from None
         self._process = self._start() if self._uri else None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Wait a bounded time for the delivery; keep the rest in the store, and say so in one line."""
+        """Wait a bounded time for the delivery; keep the rest in the store, and say so in one line. Once is enough."""
+        if self._closed:
+            return
+        self._closed = True
         try:
             problem = self._stop()
             stuck = State.of(self.folder).stuck

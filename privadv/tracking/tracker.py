@@ -33,13 +33,14 @@ class Tracker:
         self._write(spool.begin, header)
 
     @classmethod
-    def open(cls, store: Store, stage: str, task: str, params: dict[str, Any],
-             tags: dict[str, str]) -> Tracker:
+    def open(cls, store: Store, stage: str, task: str, params: dict[str, Any], tags: dict[str, str],
+             session: Session | None = None) -> Tracker:
         """The run of one attempt at a stage, nested under the pipeline's run (named by PRIVADV_RUN).
 
         ``task`` identifies the work (a hex digest), nested ``params`` become dotted names, and the tag
         ``mlflow.runName`` names the run when the stage's own name is not enough. Where MLFLOW_RUN_ID is set,
-        that run is used and its parent is the pipeline's run.
+        that run is used and its parent is the pipeline's run. The end of the run ends its ``session``, one of its own if none
+        was begun ahead.
 
         Raises:
             PrivadvError: PRIVADV_RUN or PRIVADV_TRACKING_WAIT is malformed.
@@ -52,7 +53,7 @@ class Tracker:
             pipeline=pipeline, experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME") or "privadv",
             started=spool.now(), task_run=os.environ.get("MLFLOW_RUN_ID") or None, params=_flat(params),
             tags={"kind": "stage", "privadv.stage": stage, "privadv.task": task, "attempt": str(1 + earlier), **_text(tags)})
-        session = Session(store)
+        session = session or Session(store)
         return cls(session.folder / _file_name(header.key), header, session)
 
     def metrics(self, values: dict[str, float], step: int | None = None) -> None:

@@ -28,7 +28,7 @@ ROLES = ("master", "volume", "filer", "s3", "admin")
 GRPC_OFFSET = 10000
 FLAGS = ("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-disableHttp", "-master.telemetry=false", "-webdav=false",
          "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false",
-         "-master.volumeSizeLimitMB=256")
+         "-master.volumeSizeLimitMB=256", "-volume.preStopSeconds=0")
 # Becomes the server after asking the kernel to kill it with its parent, however that one dies. A preexec_fn
 # would run Python between fork and exec, which is not safe in a parent that has threads.
 LAUNCH = """
