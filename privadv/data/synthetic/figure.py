@@ -43,14 +43,17 @@ class Canvas:
         offsets = np.arange(-reach, reach + 1)
         rows, columns = centre[:, 1, None] + offsets, centre[:, 0, None] + offsets
         along, across, distance = _limb_coordinates(rows, columns, start, end)
-        cover = np.clip(radius * scale - distance + 0.5, 0, 1)[..., None]
+        cover = np.clip(radius * scale - distance + 0.5, 0, 1)
+        # Most of a window is not covered; what is not, keeps its colour.
+        touched = t, row, column = np.nonzero(cover)
         paint = (
-            colour.paint(along / scale, across / scale)
+            colour.paint(along[touched] / scale, across[touched] / scale)
             if isinstance(colour, Cloth)
             else np.array(colour, np.float32)
         )
-        index = (np.arange(len(rows))[:, None, None], rows[:, :, None], columns[:, None, :])
-        self.frames[index] += cover * (paint - self.frames[index])
+        pixels = t, rows[t, row], columns[t, column]
+        before = self.frames[pixels]
+        self.frames[pixels] = before + cover[touched][:, None] * (paint - before)
 
     def _pixels(self, points: np.ndarray) -> np.ndarray:
         """Body points (T, 2), y up from the floor, to pixels of the canvas."""
