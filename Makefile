@@ -4,6 +4,7 @@ CONFIG ?= configs/demo.yaml
 PORT ?= 5000
 BIN := .venv/bin
 READY := .venv/.ready
+BESIDE := -n 2 --dist loadfile --no-loadscope-reorder
 WORKSPACE := $(or $(PRIVADV_WORKSPACE),$(CURDIR)/.privadv)
 
 .DEFAULT_GOAL := help
@@ -25,10 +26,10 @@ smoke: $(READY)  ## The whole pipeline at its smallest: does everything work her
 	@$(BIN)/python pipeline.py run --config configs/smoke.yaml $(ARGS)
 
 test: $(READY)  ## The tests
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -q $(BESIDE) $(ARGS)
 
 test-full: $(READY)  ## The tests and the long checks
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not k8s and not ui and not containers" $(ARGS)
+	@$(BIN)/python -m pytest $(BESIDE) -m "not k8s and not ui and not containers" $(ARGS)
 
 test-ui: $(READY)  ## MLflow's pages after two small runs, in a real browser (chromium on PATH)
 	@$(BIN)/python -m pytest -m ui $(ARGS)

@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from privadv.store import Store
 from privadv.workspace.seaweed import SeaweedServer
@@ -17,6 +20,27 @@ from privadv.workspace.seaweed import SeaweedServer
 # Tests run beside each other, where a thread that spins while it waits takes the CPU from whoever it waits for. Read when torch
 # is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+FIRST = "test_pipeline.py", "test_smoke.py", "test_configs_in_small.py"
+"""The files that take longest, so that no worker begins one when the other is nearly done."""
+APART = "test_pipeline.py", "test_configs_in_small.py"
+"""Files of long tests that share nothing: they run beside each other."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+
+
+class FilesTogether(LoadFileScheduling):
+    """The tests of a file on one worker, but for those of APART."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if Path(nodeid.split("::")[0]).name in APART else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
+    return FilesTogether(config, log)
 
 
 class GivenServer:
