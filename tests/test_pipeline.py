@@ -103,6 +103,14 @@ class RunConfig(Section):
     fan_out: str = "row"
     cluster: Cluster = Cluster()
 ''' + "".join(f"    {stage}: Config = Config()\n" for stage in [*SIGNATURES, "report"])
+# The names of rows, without the tensors that draw them.
+ROWS_NAMED = '''
+def of_filter(row):
+    return row.partition(":")[0] == "filter"
+
+def is_baseline(row):
+    return row != "raw" and not of_filter(row)
+'''
 TRACKING = '''
 from contextlib import nullcontext
 
@@ -169,6 +177,7 @@ def tiny(tmp_path: Path, store_environment: dict[str, str]) -> Path:
     (package / "tiny.py").write_text(TINY)
     (package / "tracking.py").write_text(TRACKING)
     (package / "run_config.py").write_text(RUN_CONFIG)
+    (package / "evaluation" / "rows.py").write_text(ROWS_NAMED)
     for stage, signature in SIGNATURES.items():
         (package / "stages" / f"{stage}.py").write_text(STAGE.format(stage=stage, signature=signature))
     (package / "stages" / "report.py").write_text(REPORT)
