@@ -48,6 +48,38 @@ def test_a_process_that_dies_is_named() -> None:
         list(in_order(pool, slow_double, [99], 4))
 
 
+def known(module: str) -> bool:
+    return module in sys.modules
+
+
+def variable(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def test_workers_have_the_environment_of_their_pool_s_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("one", "two"):  # the process that they are forked from began before both
+        monkeypatch.setenv("PRIVADV_A_TEST", value)
+        with worker_pool(1) as pool:
+            assert pool.submit(variable, "PRIVADV_A_TEST").result() == value
+    monkeypatch.delenv("PRIVADV_A_TEST")
+    with worker_pool(1) as pool:
+        assert pool.submit(variable, "PRIVADV_A_TEST").result() is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are spawned elsewhere")
+def test_workers_find_loaded_what_was_to_be_loaded_ahead(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import sys\nfrom privadv.data.workers import load_ahead, worker_pool\nfrom tests.test_workers import known\n"
+        "if __name__ == '__main__':\n    load_ahead('colorsys')\n"
+        "    with worker_pool(1) as pool:\n"
+        "        print(known('colorsys'), pool.submit(known, 'colorsys').result(), pool.submit(known, 'cmd').result())\n")
+    project = str(Path(__file__).parent.parent)
+    said = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60,
+                          env=os.environ | {"PYTHONPATH": project})
+    assert said.stdout == "False True False\n", said.stderr
+
+
 @pytest.mark.parametrize("begin", ["", ", os.nice, 1"])
 def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path, begin: str) -> None:
     script = tmp_path / "parent.py"
