@@ -129,42 +129,28 @@ def perform(
     store = seat.store()
     # Begun ahead, since what carries the run to MLflow imports for seconds, as the stage itself does.
     with seat.session(store) as session:
-        return _perform(stage, config, code, output, sources, values, seat, store, session)
-
-
-def _perform(
-    stage: str,
-    config: str,
-    code: str,
-    output: Path,
-    sources: Mapping[str, Source],
-    values: dict[str, Value],
-    seat: Seat,
-    store: Store,
-    session: Session | None,
-) -> str:
-    module = importlib.import_module(f"privadv.stages.{stage}")
-    hints = typing.get_type_hints(module.run)
-    settings: Section = module.Config.parse(config, f"configuration of {stage}")
-    inputs = {name: _input(source, hints[name], store, f"{stage}'s input {name}")
-              for name, source in sources.items() if source is not None}
-    task = _task(stage, settings, code, inputs, values)
-    named = {name: value for name, value in values.items() if name in hints}
-    section = {stage: settings.model_dump(mode="json")}
-    params = {**section, **{name: value for name, value in values.items() if name != "configuration"}}
-    title = " ".join([stage, *(str(values[name]) for name in ("row", "reader") if name in values)])
-    tags = {"mlflow.runName": title, "code": code, **platform_tags()}
-    with seat.tracker(store, stage, task, params, tags, session) as tracker:
-        _introduce(tracker, section, inputs, code)
-        context = StageContext(store, tracker, seat.checkpoints(store, task), _workers())
-        manifest: Section = module.run(config=settings, context=context, **inputs, **named)
-    text = manifest.canonical()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text, encoding="utf-8")
-    published = store.publish(text, stage, str(values.get("row", ""))).canonical()
-    # Only now: a task that dies before its manifest is out must still find its resume points.
-    context.checkpoints.clear()
-    return published
+        module = importlib.import_module(f"privadv.stages.{stage}")
+        hints = typing.get_type_hints(module.run)
+        settings: Section = module.Config.parse(config, f"configuration of {stage}")
+        inputs = {name: _input(source, hints[name], store, f"{stage}'s input {name}")
+                  for name, source in sources.items() if source is not None}
+        task = _task(stage, settings, code, inputs, values)
+        named = {name: value for name, value in values.items() if name in hints}
+        section = {stage: settings.model_dump(mode="json")}
+        params = {**section, **{name: value for name, value in values.items() if name != "configuration"}}
+        title = " ".join([stage, *(str(values[name]) for name in ("row", "reader") if name in values)])
+        tags = {"mlflow.runName": title, "code": code, **platform_tags()}
+        with seat.tracker(store, stage, task, params, tags, session) as tracker:
+            _introduce(tracker, section, inputs, code)
+            context = StageContext(store, tracker, seat.checkpoints(store, task), _workers())
+            manifest: Section = module.run(config=settings, context=context, **inputs, **named)
+        text = manifest.canonical()
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+        published = store.publish(text, stage, str(values.get("row", ""))).canonical()
+        # Only now: a task that dies before its manifest is out must still find its resume points.
+        context.checkpoints.clear()
+        return published
 
 
 def _introduce(tracker: Tracker, section: dict[str, Any], inputs: Mapping[str, Any], code: str) -> None:
