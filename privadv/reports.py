@@ -1,4 +1,7 @@
-"""A run's report in a folder: ``privadv report SOURCE...`` gets one from the store, or makes one over those of several seeds."""
+"""A run's report in a folder: ``privadv report SOURCE...`` gets one from the store, or makes one over those of several seeds.
+
+The folder is all that it takes to make such a report again, on any machine: what was measured lies in it beside the page.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import sys
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from privadv.console import say
 from privadv.data.roots import BUCKET
@@ -18,17 +22,18 @@ from privadv.store import Blob, Store
 from privadv.tracking import MANIFEST, WEIGHTS
 from privadv.workspace import Workspace
 
-REPORT, PAGE = "report.json", "report.html"
+REPORT, PAGE, EVIDENCE = "report.json", "report.html", "evidence"
 
 
 def publish(report: str, store: Store, folder: Path) -> None:
-    """Lay a report's page and its filter into ``folder``, and print its table and where they lie."""
+    """Lay a report's page, its evidence and its filter into ``folder``, and print its table and where they lie."""
     manifest = json.loads(report)
-    files = {REPORT: report.encode(), PAGE: store.get(Blob.model_validate(manifest["page"]))}
+    files = {REPORT: report.encode(), PAGE: _get(manifest["page"], store)}
     if manifest["filter"]:
         files[MANIFEST] = json.dumps(manifest["filter"], indent=2).encode()
-        files[WEIGHTS] = store.get(Blob.model_validate(manifest["filter"]["weights"]))
-    folder.mkdir(parents=True, exist_ok=True)
+        files[WEIGHTS] = _get(manifest["filter"]["weights"], store)
+    files |= {f"{EVIDENCE}/{sha256}": content for sha256, content in _evidence(manifest, store).items()}
+    (folder / EVIDENCE).mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
     say(f"\n{manifest['table']}\n")
@@ -36,6 +41,22 @@ def publish(report: str, store: Store, folder: Path) -> None:
         if name in files:
             say(f"{what}: {folder / name}")
     _show(folder / PAGE)
+
+
+def _evidence(manifest: dict[str, Any], store: Store) -> dict[str, bytes]:
+    """By their sha256, what the page of one seed or of several is drawn from: results, and the curves and pictures they name."""
+    found = {}
+    for blob in manifest["evidence"]:
+        found[blob["sha256"]] = text = _get(blob, store)
+        one = json.loads(text)
+        named = [stage["curves"] for stage in one["stages"]] + [row["samples"] for row in one["results"]]
+        named += [row["curves"] for row in one["results"] if row["row"] == "filter"]
+        found |= {each["sha256"]: _get(each, store) for each in named if each}
+    return found
+
+
+def _get(blob: dict[str, Any], store: Store) -> bytes:
+    return store.get(Blob.model_validate(blob))
 
 
 def pooled(reports: Sequence[tuple[str, str]], store: Store) -> str:
@@ -53,16 +74,29 @@ def pooled(reports: Sequence[tuple[str, str]], store: Store) -> str:
 def read(source: str, store: Store) -> str:
     """The manifest that ``source`` names: a report's folder, its report.json, or where KFP has it, minio://bucket/key.
 
+    The store gets what a folder has beside it, in case the run was another store's.
+
     Raises:
-        PrivadvError: nothing is there, or it is no text.
+        PrivadvError: nothing is there, it is no text, or a file of the evidence is not what was measured.
     """
     try:
         if "://" in source:
             return _object(source, store)
-        path = Path(source)
-        return (path / REPORT if path.is_dir() else path).read_text(encoding="utf-8")
+        path = Path(source) / REPORT if Path(source).is_dir() else Path(source)
+        manifest = path.read_text(encoding="utf-8")
+        _restore(path.parent, store)
+        return manifest
     except (OSError, UnicodeDecodeError) as error:
         raise PrivadvError(f"{source}: no report ({error}): give a report's folder or the URI of its manifest") from None
+
+
+def _restore(folder: Path, store: Store) -> None:
+    for path in sorted((folder / EVIDENCE).glob("*")):
+        if store.put(path).sha256 != path.name:
+            raise PrivadvError(f"{path}: is not what was measured: copy the report's folder again")
+    for path in (folder / PAGE, folder / WEIGHTS):
+        if path.is_file():
+            store.put(path)
 
 
 def _object(uri: str, store: Store) -> str:

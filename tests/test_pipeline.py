@@ -78,6 +78,7 @@ class Report(Section):
     table: str
     page: Blob
     filter: dict | None = None
+    evidence: tuple[Blob, ...] = ()
 
 def run(config: Config, context, seed: int, configuration: str, clips: Note, filtered_clips: tuple[Note, ...],
         degradation: Note, target: Note, budget: Note, game: Note, results: tuple[Note, ...]) -> Report:

@@ -8,15 +8,17 @@ import pytest
 from test_report import Made, changed
 
 from privadv.models.checkpoint import ShippedFilter
-from privadv.reports import main
+from privadv.reports import main, publish
 from privadv.stages.report import Report, pool
 from privadv.store import Store
 
 
-def reported(store: Store, seed: int) -> Report:
-    """What a run of ``seed`` has left in the store."""
+def reported(store: Store, seed: int, whole: bool = False) -> Report:
+    """What a run of ``seed`` has left in the store; with its curves if ``whole``."""
     made = Made(store, seed)
-    evidence = changed(made.evidence(), "filter", curves=None).model_copy(update={"stages": ()})
+    evidence = made.evidence()
+    if not whole:
+        evidence = changed(evidence, "filter", curves=None).model_copy(update={"stages": ()})
     kept = store.put(evidence.canonical().encode())
     named = Report(seeds=(seed,), page=store.put(b"-"), table="", metrics={}, evidence=(kept,))
     filter_ = ShippedFilter(spec=made.stages()["game"].degradation.spec, weights=store.put(b"weights of %d" % seed))
@@ -52,12 +54,38 @@ def test_several_seeds_make_one_report(store: Store, tmp_path: Path, workspace: 
     assert main([*workspace, *sources, "--output", str(folder)]) == 0
     both = Report.parse((folder / "report.json").read_text(), "it")
     assert both.seeds == (0, 1) and both.filter is None and both.table in capsys.readouterr().out
-    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["evidence", "report.html", "report.json"]
 
     assert main([*workspace, sources[0], "--output", str(folder)]) == 2
     assert "is there already: name a new folder" in capsys.readouterr().err
     assert main([*workspace, sources[0], sources[0], "--output", str(tmp_path / "twice")]) == 2
     assert "name each seed once" in capsys.readouterr().err and not (tmp_path / "twice").exists()
+
+
+def test_folders_are_enough_on_another_machine(store: Store, tmp_path: Path, workspace: list[str],
+                                               monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One is opened again, several are pooled, each to the page that its own store gives."""
+    for seed in (0, 1):
+        publish(reported(store, seed, whole=True).canonical(), store, tmp_path / f"seed{seed}")
+    sources = [str(tmp_path / f"seed{seed}") for seed in (0, 1)]
+    assert main([*workspace, *sources, "--output", str(tmp_path / "here")]) == 0
+
+    monkeypatch.delenv("PRIVADV_S3_ENDPOINT")  # another machine: its own store, with nothing in it
+    assert main([*workspace, *sources, "--output", str(tmp_path / "there")]) == 0
+    assert main([*workspace, sources[0], "--output", str(tmp_path / "again")]) == 0
+    for ours, theirs in (("here", "there"), ("seed0", "again")):
+        files = sorted(path.relative_to(tmp_path / ours) for path in (tmp_path / ours).rglob("*"))
+        assert files == sorted(path.relative_to(tmp_path / theirs) for path in (tmp_path / theirs).rglob("*"))
+        for path in files:
+            if (tmp_path / ours / path).is_file():
+                assert (tmp_path / ours / path).read_bytes() == (tmp_path / theirs / path).read_bytes(), path
+
+    changed_one = min((tmp_path / "seed0" / "evidence").iterdir())
+    changed_one.write_bytes(changed_one.read_bytes() + b" ")
+    capsys.readouterr()
+    assert main([*workspace, sources[0], "--output", str(tmp_path / "changed")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and f"{changed_one}: is not what was measured" in error
 
 
 @pytest.mark.parametrize(("source", "said"), [
