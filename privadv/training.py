@@ -26,7 +26,7 @@ from privadv.checkpoints import Checkpoints
 from privadv.config import Section
 from privadv.console import progress
 from privadv.data.feeds import BATCH, ClipArray, Feed, Player
-from privadv.data.workers import CONTEXT, FITTING, load_ahead, worker_pool
+from privadv.data.workers import FITTING, context, load_ahead, worker_pool
 from privadv.device import device, devices
 from privadv.errors import PrivadvError
 from privadv.memory import keep_freed_memory
@@ -160,8 +160,8 @@ def fit_all(jobs: Sequence[Job], workers: int, what: str, checkpoints: Checkpoin
         return _fit_together(jobs, what, checkpoints)
     load_ahead(*FITTING)
     others = set(active_children())
-    ticks: Queue[int] = CONTEXT.Queue()
-    places: Queue[str] = CONTEXT.Queue()
+    ticks: Queue[int] = context().Queue()
+    places: Queue[str] = context().Queue()
     for where in _places(workers):
         places.put(where)
     workers = len(_places(workers))

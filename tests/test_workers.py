@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from privadv.data.workers import in_order, worker_pool
 from privadv.errors import PrivadvError
@@ -78,6 +79,41 @@ def test_workers_find_loaded_what_was_to_be_loaded_ahead(tmp_path: Path) -> None
     said = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60,
                           env=os.environ | {"PYTHONPATH": project})
     assert said.stdout == "False True False\n", said.stderr
+
+
+def cut_off_from_the_gpu() -> bool:
+    import torch
+
+    return torch.cuda._is_in_bad_fork()
+
+
+@pytest.mark.skipif(not torch.cuda._is_compiled() or sys.platform != "linux", reason="no GPU that this PyTorch knows, or no fork")
+def test_a_forked_worker_may_use_a_gpu(tmp_path: Path) -> None:
+    """CUDA forbids it once the process that was forked has so much as counted the GPUs, as an import may."""
+    script = tmp_path / "parent.py"
+    (tmp_path / "counts_gpus.py").write_text("import torch\ntorch.cuda.is_available()\n")
+    script.write_text(
+        "import sys\nfrom privadv.data.workers import FITTING, load_ahead, worker_pool\n"
+        "from tests.test_workers import cut_off_from_the_gpu\n"
+        "if __name__ == '__main__':\n    load_ahead(*(sys.argv[1:] or FITTING))\n"
+        "    with worker_pool(1) as pool:\n        print(pool.submit(cut_off_from_the_gpu).result())\n")
+    project = os.pathsep.join([str(Path(__file__).parent.parent), str(tmp_path)])
+    for argument, expected in ([], "False\n"), (["counts_gpus"], "True\n"):
+        said = subprocess.run([sys.executable, str(script), *argument], capture_output=True, text=True, timeout=120,
+                              env=os.environ | {"PYTHONPATH": project})
+        assert said.stdout == expected, said.stderr
+
+
+def test_a_long_temporary_folder_has_no_room_for_a_socket(tmp_path: Path) -> None:
+    script, folder = tmp_path / "parent.py", tmp_path / ("long" * 20)
+    folder.mkdir()
+    script.write_text(
+        "from privadv.data.workers import load_ahead, worker_pool\n"
+        "if __name__ == '__main__':\n    load_ahead('colorsys')\n"
+        "    with worker_pool(1) as pool:\n        print(pool.submit(abs, -1).result())\n")
+    said = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60,
+                          env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "TMPDIR": str(folder)})
+    assert said.stdout == "1\n", said.stderr
 
 
 @pytest.mark.parametrize("begin", ["", ", os.nice, 1"])

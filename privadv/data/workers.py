@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
 from privadv.errors import PrivadvError
@@ -18,21 +21,31 @@ from privadv.errors import PrivadvError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# A fork of this process could copy a held lock; of one that has done nothing but import, not. Elsewhere the system's own
-# libraries do not stand a fork.
-CONTEXT = get_context("forkserver" if sys.platform == "linux" else "spawn")
-
+LONGEST = 75
+"""Bytes of the temporary folder's path, below which a socket's own name finds room: 108 bytes with all."""
 FITTING = "privadv.training", "torch._dynamo"
 """What a worker imports that trains readers, the second with its first optimizer."""
+
+
+@functools.cache
+def context() -> BaseContext:
+    """How workers begin.
+
+    A fork of this process could copy a held lock; of one that has done nothing but import, not. That one is asked by a socket
+    in the temporary folder. Elsewhere than on Linux the system's own libraries do not stand a fork.
+    """
+    short = len(os.fsencode(tempfile.gettempdir())) <= LONGEST
+    return get_context("forkserver" if sys.platform == "linux" and short else "spawn")
 
 
 def load_ahead(*modules: str) -> None:
     """Begin to import ``modules`` in the process that every worker will be forked from, while this one goes on.
 
-    The first call counts, and none after the first pool. Elsewhere than on Linux every worker imports them itself.
+    The first call counts, and none after the first pool. No import may ask for GPUs: forked processes could not use them then.
+    Where workers are not forked, each imports them itself.
     """
-    if CONTEXT.get_start_method() == "forkserver":
-        CONTEXT.set_forkserver_preload(list(modules))
+    if context().get_start_method() == "forkserver":
+        context().set_forkserver_preload(list(modules))
         forkserver.ensure_running()
 
 
@@ -41,7 +54,7 @@ def worker_pool(workers: int, begin: Callable[..., None] | None = None, *given: 
 
     Each calls ``begin(*given)`` before it does anything else.
     """
-    return ProcessPoolExecutor(workers, CONTEXT, _begin, (dict(os.environ), begin, given))
+    return ProcessPoolExecutor(workers, context(), _begin, (dict(os.environ), begin, given))
 
 
 def in_order(pool: ProcessPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
