@@ -17,7 +17,7 @@ from benchmarks.processes import Spent, apart
 from privadv.checkpoints import Checkpoints
 from privadv.console import progress
 from privadv.run_config import RunConfig
-from privadv.stages.stage import StageContext
+from privadv.stages.stage import LOADED, StageContext
 from privadv.store import Store
 
 CONFIG, FIGURE = Path("configs/smoke.yaml"), Path("docs/images/growth.png")
@@ -85,7 +85,7 @@ def _stages(size: Size) -> Iterator[Point]:
     ):
 
         def stage(name: str, **given: Any) -> Point:
-            return Point(name, size, apart(_run, name, config, given))
+            return Point(name, size, apart(_run, name, config, given, loaded=LOADED.get(name, ())))
 
         stage("extract_frames")  # generates the videos
         yield (extracted := stage("extract_frames"))

@@ -13,6 +13,7 @@ from benchmarks.processes import Spent, apart
 from benchmarks.report import Measured, markdown
 from benchmarks.stacked import Stacked, one_by_one
 from benchmarks.training import STEPS, Fixed, Sizes, ours, plain_steps, port, steps, take
+from privadv.data.workers import worker_pool
 
 SMALL = Sizes(k=2, clip=(4, 32, 32), filter_width=4, blocks=1, target_width=8, dense=16, budget_width=0.25,
               rates=(1e-4, 1e-2, 1e-3))
@@ -93,3 +94,14 @@ def test_work_in_a_process_of_its_own_is_weighed_there() -> None:
     small, large = (apart(np.ones, size) for size in (1, 40 << 20))  # 335 MB, all of it touched
     assert large.memory - small.memory > 300 and small.memory < 200, (small.memory, large.memory)
     assert large.cpu < 30 and large.wall > 0
+
+
+def busy_workers(numbers: int) -> None:
+    with worker_pool(2) as pool:
+        list(pool.map(sum, [range(numbers)] * 2))
+
+
+def test_apart_counts_what_workers_take() -> None:
+    """Forked from a process that has loaded numpy, so that no import is among it."""
+    least, most = (apart(busy_workers, numbers, loaded=["numpy"]) for numbers in (1, 30_000_000))
+    assert least.cpu < 0.5 < most.cpu - least.cpu and least.memory > 20, (least, most)
