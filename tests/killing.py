@@ -7,6 +7,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 
 import torch
@@ -41,6 +42,8 @@ def in_a_process(work: Callable[[], str], seconds: float | None = None) -> str |
 
 def _work(work: Callable[[], str], connection: Connection) -> None:
     os.setsid()
+    # Workers are forked by a server that is a child of the process which this one is a fork of: this one begins its own.
+    forkserver._forkserver._forkserver_pid = None  # pyright: ignore[reportAttributeAccessIssue]
     try:
         connection.send((work(), None))
     except BaseException:
