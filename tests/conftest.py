@@ -39,8 +39,9 @@ class FilesTogether(LoadFileScheduling):
         return nodeid if Path(nodeid.split("::")[0]).name in APART else super()._split_scope(nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether:
-    return FilesTogether(config, log)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesTogether | None:
+    return FilesTogether(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 class GivenServer:

@@ -106,7 +106,7 @@ class Store:
         return Store(self.endpoint, bucket, self._credentials, self.region)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A worker has the environment of its parent; so no secret stands in a file that somebody pickles this into.
+        # Workers get the environment of their parent; so no pickle of a store holds its secret.
         return Store.from_environment, ()
 
     def put(self, data: bytes | Path, folder: str = "") -> Blob:

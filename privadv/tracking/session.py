@@ -36,7 +36,7 @@ class Session:
     """
 
     def __init__(self, store: Store) -> None:
-        self._store, self._wait, self._uri, self._closed = store, _wait_seconds(), _tracking_uri(), False
+        self._store, self._wait, self._uri = store, _wait_seconds(), _tracking_uri()
         root = _spool_root()
         keep_abandoned(root, store)
         try:
@@ -53,10 +53,7 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Wait a bounded time for the delivery; keep the rest in the store, and say so in one line. Once is enough."""
-        if self._closed:
-            return
-        self._closed = True
+        """Wait a bounded time for the delivery; keep the rest in the store, and say so in one line."""
         try:
             problem = self._stop()
             stuck = State.of(self.folder).stuck

@@ -39,8 +39,8 @@ class Tracker:
 
         ``task`` identifies the work (a hex digest), nested ``params`` become dotted names, and the tag
         ``mlflow.runName`` names the run when the stage's own name is not enough. Where MLFLOW_RUN_ID is set,
-        that run is used and its parent is the pipeline's run. The end of the run ends its ``session``, one of its own if none
-        was begun ahead.
+        that run is used and its parent is the pipeline's run. A ``session`` that was begun ahead is whoever's began it to
+        close; without one the run has its own, which ends with it.
 
         Raises:
             PrivadvError: PRIVADV_RUN or PRIVADV_TRACKING_WAIT is malformed.
@@ -53,8 +53,8 @@ class Tracker:
             pipeline=pipeline, experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME") or "privadv",
             started=spool.now(), task_run=os.environ.get("MLFLOW_RUN_ID") or None, params=_flat(params),
             tags={"kind": "stage", "privadv.stage": stage, "privadv.task": task, "attempt": str(1 + earlier), **_text(tags)})
-        session = session or Session(store)
-        return cls(session.folder / _file_name(header.key), header, session)
+        spooled = session or Session(store)
+        return cls(spooled.folder / _file_name(header.key), header, None if session else spooled)
 
     def metrics(self, values: dict[str, float], step: int | None = None) -> None:
         """Values at a step; names such as ``section/name`` become sections of charts."""
