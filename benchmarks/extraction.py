@@ -8,17 +8,22 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Cost, Row, compared, cost, paired
+from benchmarks.measure import Cost, Row, Work, compared, cost, paired
+from benchmarks.processes import apart
 from privadv.console import progress
 from privadv.data.video import count_frames, decode
+from privadv.data.workers import in_order, worker_pool
 
 SIZE = (120, 160)
 FRAMES, SHORT, WINDOW = 900, 60, 16
 SEEK_STEP = 15
+MANY, LENGTHS = 8, (1, 4, 16)
 EXACT = "flags=bicubic+accurate_rnd+bitexact:in_v_chr_pos=128:in_h_chr_pos=0"
 """Rounding as ours, and 4:2:0 colours where H.264 has them by default and newer releases look for them: between two rows, on the
 left of two columns. FFmpeg 5.1 takes them to lie in the middle of both, which moves colours by half a pixel."""
@@ -27,7 +32,9 @@ OPENCV = Path("build/opencv/bin/python")
 
 
 def rows(repetitions: int) -> list[Row]:
-    """Every way beside ours on a long H.264 and a long XviD file, scattered frames of a short one, and equality to ffmpeg."""
+    """Every way beside ours on a long H.264 and a long XviD file and scattered frames of a short one; many files on all cores,
+    memory against a video's length, and equality to ffmpeg.
+    """
     if shutil.which("ffmpeg") is None:
         return [Row("all frames", "CPU ms/frame", note="not measured: ffmpeg is not installed")]
     with tempfile.TemporaryDirectory(prefix="privadv-bench-") as folder:
@@ -37,6 +44,8 @@ def rows(repetitions: int) -> list[Row]:
             for name, path in videos.items():
                 found += _ways(name, path, repetitions)
                 bar.advance(1)
+        name, path = next(iter(videos.items()))
+        found += [*_processes(name, path, repetitions), *_lengths(name, path)]
         return [*found, *(row for name, path in videos.items() for row in _exact(name, path))]
 
 
@@ -100,6 +109,34 @@ def raw_frames(path: Path, options: str = "flags=bicubic") -> np.ndarray:
     command = ["ffmpeg", "-v", "error", "-threads", "1", "-i", str(path), *output]
     raw = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
     return np.frombuffer(raw, np.uint8).reshape(-1, *SIZE, 3)
+
+
+def _processes(name: str, path: Path, repetitions: int) -> list[Row]:
+    """The clock's time of many files on all cores, beside that of one worker process; as many times less would be linear."""
+    cores, files = len(os.sched_getaffinity(0)), [path] * MANY
+    whole = partial(decode, wanted=range(FRAMES), size=SIZE)
+
+    def through(pool: ProcessPoolExecutor) -> Work:
+        return lambda: [len(frames) for _, frames in in_order(pool, whole, files, 2 * cores)]
+
+    with worker_pool(1) as one, worker_pool(cores) as every:
+        pairs = paired(through(every), through(one), repetitions)
+    what = f"{MANY} files of {name}, {cores} processes"
+    _, wall = compared(what, "one process", pairs, "ms/frame", 1000 / (MANY * FRAMES))
+    return [wall]  # a worker's CPU time is known only once it has ended
+
+
+def _lengths(name: str, path: Path) -> list[Row]:
+    """Peak memory where as many frames come out of ever longer videos."""
+    found = []
+    for times in LENGTHS:
+        longer = path.with_stem(f"{path.stem}-{times}")
+        again = ["-stream_loop", str(times - 1), "-i", str(path), "-c", "copy", str(longer)]
+        subprocess.run(["ffmpeg", "-v", "error", "-y", *again], check=True)
+        count = count_frames(longer)
+        spent = apart(decode, longer, range(0, count, -(-count // WINDOW)), SIZE)
+        found.append(Row(f"peak memory, {WINDOW} of {count:,} frames of {name}", "MB", spent.memory))
+    return found
 
 
 def _exact(name: str, path: Path) -> list[Row]:

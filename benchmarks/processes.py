@@ -42,31 +42,37 @@ def _watched(work: Callable[..., Any], arguments: tuple[Any, ...], loaded: Seque
         load_ahead(*loaded)
         with worker_pool(1) as pool:
             pool.submit(int).result()
-    with _peaks() as peaks:
+    with _watcher() as watcher:
         before, start = _processor(), time.perf_counter()
         result = work(*arguments)
         wall, cpu = time.perf_counter() - start, _processor() - before
-    return Spent(result, cpu, wall, max(peaks) * 1024 / 1e6)
+    return Spent(result, cpu - watcher.cpu, wall, watcher.peak * 1024 / 1e6)
+
+
+@dataclass
+class _Watcher:
+    """The largest peak, in KiB, of this process and of those it started, and the CPU seconds that looking took."""
+
+    peak: int = 0
+    cpu: float = 0.0
+
+    def look_until(self, done: threading.Event) -> None:
+        while not done.wait(PAUSE_SECONDS):
+            self.peak = max(self.peak, *map(_peak, _running()))
+            self.cpu = time.thread_time()
 
 
 @contextlib.contextmanager
-def _peaks() -> Iterator[list[int]]:
-    """The peaks of this process and of those it starts, in KiB, as they are looked at time and again."""
-    found, done = [0], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(PAUSE_SECONDS):
-            found.extend(map(_peak, _running()))
-            found[:] = [max(found)]
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
+def _watcher() -> Iterator[_Watcher]:
+    watcher, done = _Watcher(), threading.Event()
+    thread = threading.Thread(target=watcher.look_until, args=(done,), daemon=True)
+    thread.start()
     try:
-        yield found
+        yield watcher
     finally:
         done.set()
-        watcher.join()
-        found.append(_peak(psutil.Process()))
+        thread.join()
+        watcher.peak = max(watcher.peak, _peak(psutil.Process()))
 
 
 def _peak(process: psutil.Process) -> int:

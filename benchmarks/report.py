@@ -41,8 +41,10 @@ the same budget models with their weights along a new axis (`benchmarks/stacked.
 bfloat16 as autocast computes it: where the processor has no units for it, PyTorch's kernels for it are slower by far, and
 `precision: float32`, the default, is the one to use.""",
     "extraction": """Frames to 160x120 RGB; the cost of a frame, one thread a side. *A seek a frame* is the seed's
-way; of the long videos it reads every 15th frame. OpenCV runs in an environment of its own: `python3 -m venv
-build/opencv && build/opencv/bin/pip install opencv-python-headless`.""",
+way; of the long videos it reads every 15th frame. Over many files the ratio is how many times as fast several processes are
+as one. OpenCV runs in an environment of its own: `python3 -m venv build/opencv && build/opencv/bin/pip install
+opencv-python-headless`. With PRIVADV_REFERENCE_DATA set to a folder that has `video/*.mp4`, the first of these is the natural
+video; else FFmpeg's generator makes one.""",
     "feeding": """Shuffled batches of 16 clips of 16x112x112 pixels, moved and mirrored, as float32: ours from a split that the
 store's shards were laid out in, *plain local files* from a NumPy file a clip through PyTorch's DataLoader, in the process
 itself on both sides. The set is 1, 4 and 16 times 128 clips in shards of 64 MB in an S3 server on the same machine; laid
