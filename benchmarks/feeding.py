@@ -18,7 +18,7 @@ from benchmarks.evaluation import a_store
 from benchmarks.measure import Row, compared, paired
 from benchmarks.processes import apart
 from privadv.console import progress
-from privadv.data.feeds import Feed, open_split
+from privadv.data.feeds import Feed, Moves, open_split
 from privadv.data.manifest import Clip, ClipSet, Geometry, Task
 from privadv.data.shards import write_shards
 from privadv.memory import keep_freed_memory
@@ -47,7 +47,7 @@ def _of_a_set(store: Store, times: int, folder: Path, repetitions: int) -> list[
     clips = _clip_set(store, count)
     size = f"{count} clips, {count * np.prod(GEOMETRY.shape) / 1e6:,.0f} MB"
     array = open_split(store, clips, "train", folder / "ours")
-    feed = Feed(array, batch=BATCH, seed=0, shift=SHIFT)
+    feed = Feed(array, batch=BATCH, seed=0, moves=Moves(shift=SHIFT))
     batches = _endless(_plain(clips, folder / "theirs", array.frames))
     pairs = paired(lambda: [feed.draw() for _ in range(BATCHES)], lambda: [next(batches) for _ in range(BATCHES)], repetitions)
     per_clip = compared(f"a clip of {size}", "plain local files", pairs, "ms", 1000 / (BATCHES * BATCH))
@@ -66,14 +66,14 @@ def _to_the_first_batch(clips: ClipSet, folder: Path) -> float:
     keep_freed_memory()
     store = Store.from_environment()
     start = time.perf_counter()
-    Feed(open_split(store, clips, "train", folder), batch=BATCH, seed=0, shift=SHIFT).draw()
+    Feed(open_split(store, clips, "train", folder), batch=BATCH, seed=0, moves=Moves(shift=SHIFT)).draw()
     seconds = time.perf_counter() - start
     shutil.rmtree(folder)
     return seconds
 
 
 def _an_epoch(clips: ClipSet, folder: Path) -> None:
-    feed = Feed(open_split(Store.from_environment(), clips, "train", folder), batch=BATCH, seed=0, shift=SHIFT)
+    feed = Feed(open_split(Store.from_environment(), clips, "train", folder), batch=BATCH, seed=0, moves=Moves(shift=SHIFT))
     for _ in range(clips.count("train") // BATCH):
         feed.draw()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import os
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from privadv.checkpoints import Checkpoints
 from privadv.config import Section
 from privadv.console import progress
-from privadv.data.feeds import BATCH, ClipArray, Feed, Player
+from privadv.data.feeds import BATCH, ClipArray, Feed, Moves, Player
 from privadv.data.workers import FITTING, context, load_ahead, worker_pool
 from privadv.device import device, devices
 from privadv.errors import PrivadvError
@@ -57,6 +58,7 @@ class FitConfig(Section):
 
     ``ease``: share of the steps over which warm-started readers move from raw to filtered pixels.
     ``precision``: of the networks' arithmetic while they learn; weights, losses, treatments and predictions stay in float32.
+    ``moves``: how training clips differ each time; for none, {shift: 0, mirror: false}.
     ``patience``: stop after this many validations without a new best once the training clips are fitted; 0 = never.
     ``checkpoint_steps``: how often a fit is saved, so that a killed one goes on from there.
     """
@@ -69,6 +71,7 @@ class FitConfig(Section):
     ease: float = pydantic.Field(default=0.4, ge=0, le=1)
     precision: Precision = "float32"
     schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    moves: Moves = Moves()
     patience: int = pydantic.Field(default=0, ge=0)
     checkpoint_steps: int = pydantic.Field(default=500, ge=1)
 
@@ -104,6 +107,11 @@ class FitJob:
         return fit(self, tick, checkpoints)
 
 
+def seed_of(seed: int, *role: str) -> int:
+    """The seed of one role in a run of ``seed``: no other role's, and none of a run with another seed."""
+    return int.from_bytes(hashlib.sha256("\n".join((str(seed), *role)).encode()).digest()[:4])
+
+
 class Job(Protocol):
     """What :func:`fit_all` can do in a worker process: a picklable thing that gives a reader's result."""
 
@@ -121,9 +129,9 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came of a job. ``weights`` are the best by validation, ``train_accuracy`` theirs on the training clips as they are,
-    ``predictions`` their logits (N, classes) on the test clips, ``metrics`` what else was measured on them. With
-    attributes ``validation`` is cMAP, ``train_accuracy`` balanced.
+    """What came of a job. ``weights`` are the best by validation, ``predictions`` their logits (N, classes) on the test clips,
+    ``metrics`` what else was measured on them. ``train_accuracy`` says whether the reader could fit its training clips: that of
+    its last weights on them, as they are stored. With attributes ``validation`` is cMAP, ``train_accuracy`` balanced.
     """
 
     name: str
@@ -285,10 +293,10 @@ def fit(job: FitJob, tick: Tick = lambda steps: None, checkpoints: Checkpoints |
                 break
         if saving.due(step):
             saving.save(step, memory=(best, best_state, since, curves, losses.read(), time.monotonic() - start))
-    reader.load_state_dict(best_state)
-    group.require_equal([reader], job.name)
     sample = train.sample(TRAIN_SAMPLE)
     train_accuracy = fitted(predict(reader, train, sample), train.labels(job.player)[sample])
+    reader.load_state_dict(best_state)
+    group.require_equal([reader], job.name)
     logits = predict(reader, ClipArray.open(job.test)).tolist() if job.test else []
     return Fitted(
         job.name,
@@ -336,7 +344,7 @@ class _Course:
 
     def __init__(self, job: FitJob, train: ClipArray) -> None:
         self.job, raw = job, ClipArray.open(job.ease_from) if job.ease_from else None
-        self.feed = Feed(train, *([raw] if raw else []), batch=job.config.batch, seed=job.seed)
+        self.feed = Feed(train, *([raw] if raw else []), batch=job.config.batch, seed=job.seed, moves=job.config.moves)
         self.ease_steps = round(job.config.ease * job.config.steps) if raw and not job.mixed else 0
         self.statistics = None
         if job.spec.input == "adaptive":
@@ -357,12 +365,12 @@ class _Course:
         return clips, target if self.job.player == "target" else budget, share == 1
 
     def adapt(self, reader: Reader, share: float) -> None:
-        """Show an adaptive reader the statistics of clips that are to ``share`` the row's."""
+        """Show an adaptive reader the statistics of clips that are to ``share`` the row's, and those of the last batch's."""
         if self.statistics and isinstance(reader.treatment, Adaptive):
             (mean, deviation), (raw_mean, raw_deviation) = self.statistics
-            reader.treatment.adapt(
-                share * mean + (1 - share) * raw_mean, share * deviation + (1 - share) * raw_deviation
-            )
+            shown = share * mean + (1 - share) * raw_mean, share * deviation + (1 - share) * raw_deviation
+            reader.treatment.adapt(*shown)
+            reader.treatment.follow(*map(self.feed.moved, shown))
 
 
 def read_with(spec: ReaderSpec, classes: int, weights: bytes | None, where: str = "reader") -> Reader:

@@ -68,6 +68,19 @@ def test_the_best_and_the_target_go_on_and_nobody_else(rows: Any) -> None:
     assert found.metrics["A_B_max"] == max(one.accuracy for one in found.attackers)
 
 
+def test_raw_readers_go_on_too_but_others_start_from_their_first_round(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_this_process(monkeypatch)
+    clips = clip_set(store)
+    once, on = (
+        attack.run(suite(finals=finals), "raw", clips, 3, context(store, f"raw-{finals is None}"))
+        for finals in (None, Finals(best=1, fit=LONG))
+    )
+    assert [one.finals for one in (on.target, *on.attackers)].count(True) == 2 and on.target.steps == 15
+    assert {name: store.get(ref.weights) for name, ref in on.warm.items()} == {
+        name: store.get(ref.weights) for name, ref in once.warm.items()
+    }
+
+
 def test_curves_of_both_rounds_are_one(rows: Any, store: Store) -> None:
     import json
 
@@ -79,7 +92,7 @@ def test_curves_of_both_rounds_are_one(rows: Any, store: Store) -> None:
 def test_controls_and_rows_of_few_attackers_have_no_finals() -> None:
     asked = suite(finals=Finals(fit=LONG), strongest=2, chosen={"planted:spatial": ("inception/plain/warm",)})
     assert [row for row in ("raw", "filter", "filter:int8", "gray", "planted:spatial", "planted:temporal")
-            if asked.goes_on(row)] == ["filter", "filter:int8", "planted:temporal"]  # fmt: skip
+            if asked.goes_on(row)] == ["raw", "filter", "filter:int8", "planted:temporal"]  # fmt: skip
     assert suite(finals=Finals(fit=LONG)).goes_on("gray") and not suite().goes_on("filter")
     with pytest.raises(PrivadvError, match="best"):
         suite(finals={"best": 0})
@@ -104,6 +117,7 @@ def test_a_task_a_reader_finds_what_a_task_a_row_does(
 
     raw = apart("raw")
     assert told(raw) == told(attack.run(asked, "raw", clips, 3, context(store, "raw")))
+    assert raw.target.finals == (finals is not None)
     start = {"warm": raw, "raw": clips}
     together = attack.run(asked, "filter", clips, 3, context(store, "filter"), **start)
     assert told(apart("filter", **start)) == told(together)

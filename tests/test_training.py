@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from privadv.checkpoints import Checkpoints
-from privadv.data.feeds import AHEAD, ClipArray, Feed, Player, open_split, to_float, to_uint8
+from privadv.data.feeds import AHEAD, ClipArray, Feed, Moves, Player, open_split, to_float, to_uint8
 from privadv.data.manifest import Clip, ClipSet, Geometry, Task
 from privadv.data.shards import write_shards
 from privadv.errors import PrivadvError
@@ -23,7 +23,7 @@ from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet
 from privadv.models.reader import ReaderSpec
 from privadv.stages.pretraining import _seeds
 from privadv.store import Store
-from privadv.training import FitConfig, FitJob, Fitted, Tick, fit, fit_all
+from privadv.training import FitConfig, FitJob, Fitted, Tick, fit, fit_all, predict, read_with, seed_of
 from tests.scalars import ScalarsRead
 
 GEOMETRY = Geometry(frames=2, height=16, width=16)
@@ -148,6 +148,25 @@ def test_equal_readers_of_neighbouring_seeds_are_not_each_other() -> None:
     assert len(set(drawn)) == len(drawn)
 
 
+def test_no_two_readers_of_an_evaluation_share_a_seed() -> None:
+    """Nor do they share one with the readers that played in the game, or with those of a neighbouring run."""
+    roles = [(kind, name) for kind in ("raw", "row", "finals") for name in ("target", "a/plain/warm", "a/plain/scratch")]
+    drawn = [seed_of(run, *role) for run in range(20) for role in roles] + list(range(1000))
+    assert len(set(drawn)) == len(drawn)
+    assert seed_of(3, "row", "target") == seed_of(3, "row", "target") < 2**32
+
+
+def test_whether_a_reader_could_fit_its_clips_is_asked_of_its_last_weights(tmp_path: Path) -> None:
+    """The best by validation may be early ones, before it had."""
+    strangers = array(tmp_path, 24, 2)
+    other = strangers.derive(tmp_path / "other.u8", iter([255 - np.asarray(strangers.frames)]))
+    fitted = fit(job(tmp_path, validation=other.path, config=FitConfig(steps=80, every=1, lr=0.01)))
+    reader = read_with(ReaderSpec(network=ResNet(width=4)), 2, fitted.weights)
+    train = ClipArray.open(tmp_path / "1.u8")
+    kept = (predict(reader, train).argmax(1) == train.budget).float().mean().item()
+    assert fitted.train_accuracy > 0.95 > 0.8 > kept
+
+
 def test_an_adaptive_fit_ends_with_the_statistics_of_its_own_clips(tmp_path: Path) -> None:
     raw = array(tmp_path, 48, 1)
     dark = raw.derive(tmp_path / "dark.u8", iter([(np.asarray(raw.frames) // 2).astype(np.uint8)]))
@@ -160,14 +179,46 @@ def test_an_adaptive_fit_ends_with_the_statistics_of_its_own_clips(tmp_path: Pat
     )
 
 
+def test_an_adaptive_reader_sees_what_a_strong_fixed_pattern_hides(tmp_path: Path) -> None:
+    """Also while its clips are moved and mirrored: the pattern that it takes away moves with them."""
+    pattern = np.random.default_rng(7).integers(0, 2, (1, 16, 16, 3)) * 150
+
+    def hidden(count: int, seed: int) -> ClipArray:
+        source = array(tmp_path, count, seed)
+        faint = (np.asarray(source.frames).astype(int) - 90) // 6 + 40 + pattern
+        return source.derive(tmp_path / f"hidden{seed}.u8", iter([faint.astype(np.uint8)]))
+
+    train, validation = hidden(48, 1), hidden(24, 2)
+    spec = ReaderSpec(network=ResNet(width=4), input="adaptive")
+    fitted = fit(job(tmp_path, spec=spec, train=train.path, validation=validation.path))
+    assert fitted.validation == fitted.train_accuracy == 1
+    assert fitted.train_loss < 0.2, "what it learned from is not what it is tested on"
+
+
+def test_statistics_are_moved_as_the_clips_are(tmp_path: Path) -> None:
+    source = array(tmp_path, 16, 1)
+    picture = source.clips(slice(0, 1))[0, :, :1]
+    still = source.derive(tmp_path / "still.u8", iter([np.repeat(np.asarray(source.frames[:1])[:, :1], 2, 1)] * 16))
+    feed = Feed(still, batch=8, seed=3)
+    (moved,), _, _ = feed.draw()
+    assert torch.equal(feed.moved(picture).expand_as(moved), moved) and not torch.equal(moved[0], moved[1])
+
+
+def test_clips_stay_as_they_are_where_a_run_says_so(tmp_path: Path) -> None:
+    source = array(tmp_path, 16, 1)
+    (drawn,), _, _ = Feed(source, batch=16, seed=3, moves=Moves(shift=0, mirror=False)).draw()
+    known = {clip.numpy().tobytes() for clip in source.clips(slice(None))}
+    assert {clip.numpy().tobytes() for clip in drawn} == known
+
+
 def test_a_feed_shows_every_clip_once_an_epoch_and_resumes_exactly(tmp_path: Path) -> None:
     source = array(tmp_path, 24, 1)
-    feed = Feed(source, batch=8, seed=5, shift=0)
+    feed = Feed(source, batch=8, seed=5, moves=Moves(shift=0))
     seen = torch.cat([feed.draw()[0][0].sum((1, 2, 3, 4)) for _ in range(3)])
     assert torch.allclose(
         seen.sort().values, source.clips(slice(None)).sum((1, 2, 3, 4)).sort().values, rtol=1e-4
     )
-    again = Feed(source, batch=8, seed=5, shift=0)
+    again = Feed(source, batch=8, seed=5, moves=Moves(shift=0))
     again.load_state_dict(feed.state_dict())
     assert torch.equal(feed.draw()[0][0], again.draw()[0][0])
 
@@ -325,7 +376,7 @@ def test_a_release_drawn_several_times_goes_with_its_raw_clips(tmp_path: Path) -
     drawn = raw.derive(tmp_path / "drawn.u8", iter(passes), draws=2)
     assert len(drawn) == 32 and len(set(drawn.ids)) == 32 and drawn.ids[:16] == raw.ids
     assert drawn.goes_with(raw) and not raw.goes_with(drawn)
-    feed = Feed(drawn, raw, batch=8, seed=0, shift=0)
+    feed = Feed(drawn, raw, batch=8, seed=0, moves=Moves(shift=0))
     ratios = set()
     for _ in range(4):
         (seen, original), _, _ = feed.draw()

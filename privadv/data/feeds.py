@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pydantic
 import torch
 from torch import Tensor
 
+from privadv.config import Section
 from privadv.data.manifest import Clip, ClipSet, Geometry
 from privadv.data.shards import read_shard
 from privadv.device import CPU, device, to_device
@@ -27,6 +29,8 @@ from privadv.store import Store
 Player = Literal["target", "budget"]
 BATCH = 32
 """Clips that pass through a model together where nothing is learned."""
+Move = tuple[int, int, bool]
+"""Pixels down and to the right, and whether mirrored."""
 AHEAD = 2
 """Shards on their way, into memory, while one is laid out."""
 
@@ -239,22 +243,30 @@ def _stored(store: Store, clips: ClipSet, split: str) -> Iterator[Clip]:
                 future.cancel()
 
 
+class Moves(Section):
+    """How training clips differ each time they are seen: moved by up to ``shift`` pixels each way, every other one mirrored."""
+
+    shift: int = pydantic.Field(default=3, ge=0)
+    mirror: bool = True
+
+
 class Feed:
     """An endless stream of shuffled batches of one or more aligned arrays; every clip at most once an epoch.
 
-    Aligned arrays hold the same clips in the same order (raw and filtered); they are cut and mirrored alike. The first may hold
+    Aligned arrays hold the same clips in the same order (raw and filtered); they are moved alike. The first may hold
     them drawn several times over.
     The stream is a function of (seed, position), so that :meth:`load_state_dict` resumes it exactly. Its batches lie on this
     process's device; a rank of several gets its own rows of them.
     """
 
-    def __init__(self, *arrays: ClipArray, batch: int, seed: int, shift: int = 3) -> None:
+    def __init__(self, *arrays: ClipArray, batch: int, seed: int, moves: Moves = Moves()) -> None:
         if not all(arrays[0].goes_with(array) for array in arrays):
             raise PrivadvError(
                 "feed: the arrays do not hold the same clips in the same order: render the row again"
             )
-        self.arrays, self.batch, self.seed, self.shift = arrays, min(batch, len(arrays[0])), seed, shift
+        self.arrays, self.batch, self.seed, self.moves = arrays, min(batch, len(arrays[0])), seed, moves
         self.position, self.where = 0, device()
+        self._moved: Sequence[Move] = ()
         group.rows(self.batch)  # refuses a batch that the ranks cannot share before anything is trained
 
     def state_dict(self) -> dict[str, int]:
@@ -268,19 +280,27 @@ class Feed:
         index = self._index()
         rng = np.random.default_rng([self.seed, 1, self.position])
         self.position += 1
-        own = group.rows(len(index))
+        own, shift = group.rows(len(index)), self.moves.shift
         moves = [
-            (int(dy), int(dx), bool(mirror))
+            (int(dy), int(dx), bool(mirror) and self.moves.mirror)
             for dy, dx, mirror in zip(
-                *rng.integers(-self.shift, self.shift + 1, (2, len(index))),
+                *rng.integers(-shift, shift + 1, (2, len(index))),
                 rng.integers(0, 2, len(index)),
                 strict=True,
             )
         ]
-        index, moves = index[own], moves[own]
-        batches = [to_float(_gathered(array, index, moves), self.where) for array in self.arrays[:arrays]]
+        index, self._moved = index[own], moves[own]
+        batches = [to_float(_gathered(array, index, self._moved), self.where) for array in self.arrays[:arrays]]
         target, budget = (to_device(labels[index], self.where) for labels in (self.arrays[0].target, self.arrays[0].budget))
         return batches, target, budget
+
+    def moved(self, image: Tensor) -> Tensor:
+        """An image (3, 1, H, W), on the CPU, moved as each clip of the last batch was: (n, 3, 1, H, W)."""
+        picture = image.permute(1, 2, 3, 0).contiguous().numpy()
+        batch = np.empty((len(self._moved), *picture.shape), np.float32)
+        for place, move in zip(batch, self._moved, strict=True):
+            _move(picture, *move, place)
+        return to_device(torch.from_numpy(batch), self.where).permute(0, 4, 1, 2, 3)
 
     def _index(self) -> np.ndarray:
         a_pass = len(self.arrays[0]) // self.batch
@@ -289,7 +309,7 @@ class Feed:
         return order[step * self.batch : (step + 1) * self.batch]
 
 
-def _gathered(array: ClipArray, index: np.ndarray, moves: Sequence[tuple[int, int, bool]]) -> np.ndarray:
+def _gathered(array: ClipArray, index: np.ndarray, moves: Sequence[Move]) -> np.ndarray:
     """Chosen clips uint8 (n, T, H, W, 3), each moved its own way."""
     batch = np.empty((len(index), *array.frames.shape[1:]), np.uint8)
     for place, number, move in zip(batch, index, moves, strict=True):

@@ -123,7 +123,7 @@ class Reconstruction(InversionJob):
         start = time.monotonic()
         config, train, validation = self.config, self.stored("train"), self.stored("val")
         painter = UNet(train.frames.shape[1]).to(device()).to(memory_format=torch.channels_last)
-        feed = Feed(train, self.original("train"), batch=config.batch, seed=self.seed)
+        feed = Feed(train, self.original("train"), batch=config.batch, seed=self.seed, moves=config.moves)
         optimizer = torch.optim.AdamW(painter.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
         pace = schedule(optimizer, config)
         best, best_state, curve = float("-inf"), painter.state_dict(), []

@@ -116,8 +116,8 @@ class Suite(Section):
         return [different[name] for name in ranked[: self.strongest]]
 
     def goes_on(self, row: str) -> Finals | None:
-        """The second round against ``row``, if there is one; none on raw video, whose readers all others start from."""
-        return self.finals if row != "raw" and row not in self.chosen and self._whole(row) else None
+        """The second round against ``row``, if there is one. Whoever starts from a reader of raw video starts from its first."""
+        return self.finals if row not in self.chosen and self._whole(row) else None
 
     def _whole(self, row: str) -> bool:
         return not self.strongest or row in self.full_rows or of_filter(row)

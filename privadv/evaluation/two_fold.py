@@ -18,7 +18,7 @@ from privadv.evaluation.results import ReaderOutcome, ReaderResult, Start, on_ra
 from privadv.evaluation.suite import AttackerSpec, Suite
 from privadv.models.losses import accuracy
 from privadv.models.shelf import Shelf, begin
-from privadv.training import Curves, FitConfig, FitJob, Fitted
+from privadv.training import Curves, FitConfig, FitJob, Fitted, seed_of
 
 TARGET = "target"
 INVERSIONS = {"reconstruction": Reconstruction, "nearest": Nearest}
@@ -47,11 +47,8 @@ def jobs(
     attackers = suite.against(row, reached)
     begun = "imagenet" if suite.target_init else "scratch"
     specs = [AttackerSpec(reader=suite.target, start=begun if raw is None else "warm"), *attackers]
-    make = _Jobs(suite.raw_fit if raw is None else suite.fit, arrays, raw, warm)
-    return [
-        make.job(spec, "budget" if number else "target", classes[bool(number)], seed + number)
-        for number, spec in enumerate(specs)
-    ]
+    make = _Jobs(suite.raw_fit if raw is None else suite.fit, arrays, raw, warm, seed)
+    return [make.job(spec, "budget" if number else "target", classes[bool(number)]) for number, spec in enumerate(specs)]
 
 
 AnyJob = FitJob | Reconstruction | Nearest
@@ -65,11 +62,13 @@ class _Jobs:
     arrays: Mapping[Player, Arrays]
     raw: Mapping[Player, Arrays] | None
     warm: Mapping[str, bytes]
+    seed: int
 
-    def job(self, spec: AttackerSpec, player: Player, classes: int, seed: int) -> AnyJob:
+    def job(self, spec: AttackerSpec, player: Player, classes: int) -> AnyJob:
         name, known = (TARGET, TARGET) if player == "target" else (spec.name, on_raw(spec.name))
         weights = None if spec.start == "scratch" else self._weights(known)
         arrays, original = self.arrays[player], self.raw[player] if self.raw is not None else None
+        seed = seed_of(self.seed, "raw" if original is None else "row", name)
         if weights is not None and original is not None and spec.start in INVERSIONS:
             reader = RawReader(spec.reader, classes, weights)
             clips, raw = ({split: array.path for split, array in each.items()} for each in (arrays, original))
@@ -134,7 +133,8 @@ def finals(
     final = suite.goes_on(row)
     if final is None:
         return []
-    specs = {TARGET: suite.target, **{one.name: one.reader for one in suite.attackers}}
+    every = (*suite.attackers, *suite.raw_attackers())
+    specs = {TARGET: suite.target, **{one.name: one.reader for one in every}}
     target, *attackers = results
     able = [one for one in attackers if one.start in ALONE]
     best = sorted(able, key=lambda one: (one.validation, -one.train_loss), reverse=True)[: final.best]
@@ -145,7 +145,7 @@ def finals(
             spec=specs[one.name],
             classes=classes[bool(number)],
             config=final.fit,
-            seed=seed + len(specs) + number,
+            seed=seed_of(seed, "finals", one.name),
             train=arrays[player]["train"].path,
             validation=arrays[player]["val"].path,
             test=arrays[player]["test"].path,
@@ -156,7 +156,9 @@ def finals(
 
 
 def went_on(before: ReaderOutcome, after: ReaderResult, curves: Curves) -> ReaderOutcome:
-    """A reader after both rounds: the better of its two selves by validation, with the updates and seconds of both."""
+    """A reader after both rounds: the better of its two selves by validation, with the updates and seconds of both, and how far it
+    fitted its training clips in the end.
+    """
     first, steps = before.result, before.result.steps
     better = after if after.validation >= first.validation else first
     update = {
@@ -164,6 +166,8 @@ def went_on(before: ReaderOutcome, after: ReaderResult, curves: Curves) -> Reade
         "finals": True,
         "steps": steps + after.steps,
         "seconds": first.seconds + after.seconds,
+        "train_accuracy": after.train_accuracy,
+        "converged": after.converged,
     }
     joined = {
         name: [*curve, *((steps + step, value) for step, value in curves.get(name, []))]

@@ -106,12 +106,17 @@ class Standardised(nn.Module):
 
 
 class Adaptive(nn.Module):
-    """Per pixel and channel: (x - mean image) / (deviation + floor), statistics (3, 1, H, W) of the clips it adapted to."""
+    """Per pixel and channel: (x - mean image) / (deviation + floor), statistics (3, 1, H, W) of the clips it adapted to.
+
+    A pattern that a filter lays over its output moves with a clip that is moved: while it learns from such clips, the statistics
+    have to :meth:`follow` them, or it would add the pattern a second time instead of taking it away.
+    """
 
     floor = 0.01
 
     def __init__(self) -> None:
         super().__init__()
+        self._following: tuple[Tensor, Tensor] | None = None
         self.mean: Tensor
         self.deviation: Tensor
         self.register_buffer("mean", torch.zeros(3, 1, 1, 1))
@@ -120,8 +125,13 @@ class Adaptive(nn.Module):
     def adapt(self, mean: Tensor, deviation: Tensor) -> None:
         self.mean, self.deviation = mean.to(self.mean.device), deviation.to(self.deviation.device)
 
+    def follow(self, mean: Tensor, deviation: Tensor) -> None:
+        """The statistics of the next batch in training mode, (N, 3, 1, H, W), each moved as its clip is."""
+        self._following = mean, deviation
+
     def forward(self, clips: Tensor) -> Tensor:
-        return (clips - self.mean) / (self.deviation + self.floor)
+        mean, deviation = self._following if self.training and self._following else (self.mean, self.deviation)
+        return (clips - mean) / (deviation + self.floor)
 
 
 class Temporal(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from privadv.config import Section
 from privadv.console import progress
-from privadv.data.feeds import ClipArray, Feed
+from privadv.data.feeds import ClipArray, Feed, Moves
 from privadv.data.manifest import ClipSet
 from privadv.device import device, to_device
 from privadv.models.checkpoint import FilterSpec, Trained
@@ -39,6 +39,7 @@ class Config(Section):
     start_from: str | None = None
     steps: int = pydantic.Field(default=150, ge=0)
     batch: int = pydantic.Field(default=8, ge=1)
+    moves: Moves = Moves()
     lr: float = pydantic.Field(default=2e-3, gt=0)
     checkpoint_steps: int = pydantic.Field(default=500, ge=1)
 
@@ -55,7 +56,7 @@ def run(config: Config, clips: ClipSet, seed: int, context: StageContext) -> Tra
     filter_ = joint(filter_.to(device()))
     with Workbench(context) as bench:
         sets = (clips,) if clips.private is None else (clips, clips.private)
-        feeds = [Feed(bench.open(one, "train"), batch=config.batch, seed=seed) for one in sets]
+        feeds = [Feed(bench.open(one, "train"), batch=config.batch, seed=seed, moves=config.moves) for one in sets]
         curve = [] if name else _train(config, filter_, feeds, context)
         psnr = _validate(filter_, bench.open(clips, "val"))
     context.tracker.metrics({"val/degradation_psnr": psnr}, config.steps)

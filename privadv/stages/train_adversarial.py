@@ -16,7 +16,7 @@ from privadv.algorithms.restart import RestartConfig, Restarting
 from privadv.algorithms.uniform import UniformConfig
 from privadv.config import Section
 from privadv.console import progress
-from privadv.data.feeds import ClipArray, Feed
+from privadv.data.feeds import ClipArray, Feed, Moves
 from privadv.data.manifest import ClipSet
 from privadv.device import device, to_device
 from privadv.models.checkpoint import Trained, save_weights
@@ -35,7 +35,7 @@ RANKS = True  # several processes may run it together
 
 
 class Config(Section):
-    """The algorithm, the batch of the game's feeds, and how often the game is saved (``checkpoint_rounds``).
+    """The algorithm, the batch of the game's feeds, how its clips are moved, and how often it is saved (``checkpoint_rounds``).
 
     ``start_from`` names an imported game (``python -m privadv.weights``) that takes this one's place: no round is played.
     ``models`` is K or M: so many of the pretrained budget models play, the first ones; null lets all of them. ``restart`` gives
@@ -48,6 +48,7 @@ class Config(Section):
     models: int | None = pydantic.Field(default=None, ge=1)
     restart: RestartConfig | None = None
     batch: int = pydantic.Field(default=16, ge=1)
+    moves: Moves = Moves()
     release: Release | None = None
     precision: Precision = "float32"
     checkpoint_rounds: int = pydantic.Field(default=5, ge=1)
@@ -64,13 +65,14 @@ class GameFeeds(Feeds):
     """Batches from two independent streams: of one clip set that labels both tasks, or of one set a task."""
 
     def __init__(
-        self, train: ClipArray, validation: ClipArray, batch: int, seed: int, private: ClipArray | None = None
+        self, train: ClipArray, validation: ClipArray, batch: int, seed: int, private: ClipArray | None = None,
+        moves: Moves = Moves(),
     ) -> None:
         """``private``: the training clips that label the budget task, where ``train`` does not."""
         self.shared = private is None
         self.streams = {
-            "target": Feed(train, batch=batch, seed=2 * seed),
-            "budget": Feed(train if private is None else private, batch=batch, seed=2 * seed + 1),
+            "target": Feed(train, batch=batch, seed=2 * seed, moves=moves),
+            "budget": Feed(train if private is None else private, batch=batch, seed=2 * seed + 1, moves=moves),
         }
         self._validation = validation
 
@@ -111,7 +113,7 @@ def run(
     with Workbench(context) as bench:
         validation = bench.open(clips, "val")
         private = bench.open(clips.private, "train") if clips.private else None
-        feeds = GameFeeds(bench.open(clips, "train"), validation, config.batch, seed, private)
+        feeds = GameFeeds(bench.open(clips, "train"), validation, config.batch, seed, private, config.moves)
         algorithm = config.algorithm.build(players)
         for optimizer in algorithm.optimizers().values():
             shared(optimizer)
