@@ -513,6 +513,9 @@ def test_mistakes_are_named() -> None:
     other = Made(Memory(), 1).evidence()
     with pytest.raises(PrivadvError, match="seed 1 was run with another configuration"):
         summarise([evidence, other.model_copy(update={"configuration": '{"name": "other"}'})])
+    clips = other.clips.model_copy(update={"splits": {**other.clips.splits, "test": ()}})
+    with pytest.raises(PrivadvError, match="seed 1 was run on other clips than seed 0"):
+        summarise([evidence, other.model_copy(update={"clips": clips})])
     with pytest.raises(PrivadvError, match="the same rows for every seed"):
         summarise([evidence, other.model_copy(update={"results": other.results[:-1]})])
 

@@ -26,6 +26,7 @@ ALL = [
     "planted:temporal",
     "noise:0.15",
     "noisydiff:0.15",
+    "scaleddiff:0.15",
     "buried:8",
 ]
 
@@ -101,6 +102,14 @@ def test_noise_is_what_a_noisy_release_draws() -> None:
     assert torch.equal(noisy, shown("noise:0.1", flat)) and not torch.equal(noisy, shown("noise:0.1", flat, 1))
     still = CLIPS[:, :, :1].expand_as(CLIPS)
     assert torch.equal(shown("noisydiff:0.1", still), noisy)
+
+
+def test_a_scaled_difference_stands_as_far_above_the_noise_however_faint_it_was() -> None:
+    moving = torch.rand(CLIPS.shape, generator=torch.Generator().manual_seed(5))
+    faint = 0.5 + (moving - 0.5) / 4
+    strong, weak = (shown("scaleddiff:0.1", clips) for clips in (moving, faint))
+    assert torch.allclose(strong, weak, atol=0.05)
+    assert strong.std() > 0.2 > 0.15 > shown("noisydiff:0.1", faint).std()
 
 
 def test_a_buried_pattern_comes_out_in_the_mean_of_many_draws() -> None:

@@ -276,10 +276,11 @@ def _curves(seed: int, pictures: Sequence[Picture], fold: bool) -> str:
 
 
 def _making(summary: Summary) -> str:
-    first = summary.evidence[0]
+    first, runs = summary.evidence[0], summary.evidence
     configuration = yaml.safe_dump(json.loads(first.configuration), sort_keys=False, allow_unicode=True)
     versions = table_html(
-        ["what", "version"], [("", [escape(name), escape(value)]) for name, value in first.versions.items()]
+        ["what", *(f"seed {run.seed}" for run in runs)],
+        [("", [escape(name), *(escape(run.versions.get(name, "not told")) for run in runs)]) for name in first.versions],
     )
     return (
         f"<p>{escape(wording.data(summary))}. {_counts(first)}</p>"

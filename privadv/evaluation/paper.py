@@ -51,7 +51,8 @@ class Paper(Section):
 
     def _attacker(self, network: dict[str, Any]) -> dict[str, Any]:
         scratch = self.imagenet == "scratch" or network.get("width") in self.scratch
-        training = {"batch": self.batch, "lr": self.lr, "weight_decay": 0.0, "schedule": "constant", "ease": 0.0}
+        training = {"batch": self.batch, "lr": self.lr, "weight_decay": 0.0, "schedule": "constant", "ease": 0.0,
+                    "moves": {"shift": 0, "mirror": False}}
         steps = self.scratch_steps if scratch else self.steps
         # slim's decays are meant for far more updates: the averages would not have arrived when the clips are read.
         facts = {**network, "reads": self.reads, "decay": 0.9}

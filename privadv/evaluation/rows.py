@@ -16,14 +16,14 @@ Transform = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 """(clips float (N, 3, T, H, W) in [0, 1], budget labels, where noise comes from) -> clips of the same shape and range, before
 8-bit storage."""
 
-NOISY = ("noise", "noisydiff", "buried")
+NOISY = ("noise", "noisydiff", "scaleddiff", "buried")
 """Rows that draw noise: like a noisy filter's, their training clips are released several times."""
 
 CONTROLS = ("planted", "buried")
 """Rows that hide everybody and then write the pair in: what the suite must read, and how faint it may be."""
 
 
-MOVING = ("framediff", "framediff3", "noisydiff", "planted:temporal")
+MOVING = ("framediff", "framediff3", "noisydiff", "scaleddiff", "planted:temporal")
 """Rows that show, or write into, nothing but what changes from frame to frame: of a photograph they keep nothing."""
 
 
@@ -113,20 +113,27 @@ def _blur(sigma: float) -> Transform:
 
 
 def _framediff(levels: float) -> Transform:
-    """Signed difference of gray, 3x3-smoothed frames, stored around middle grey; ``levels`` 0 = plain 8 bit."""
+    """Signed difference of frames, stored around middle grey; ``levels`` 0 = plain 8 bit."""
 
     def difference(clips: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        grey = _per_frame(_grey(clips), lambda frames: F.avg_pool2d(frames, 3, 1, 1, count_include_pad=False))
-        change = torch.diff(grey, dim=2)
-        change = torch.cat([change, change[:, :, -1:] if grey.shape[2] > 1 else torch.zeros_like(grey)], 2)
-        stored = (0.5 + change).clamp(0, 1)
-        if levels:
-            spread = change.std((2, 3, 4), keepdim=True) + 1e-3
-            half = (levels - 1) / 2
-            stored = 0.5 + ((change / (2 * spread)).clamp(-1, 1) * half).round() / half / 2
+        change, half = _change(clips), (levels - 1) / 2
+        stored = 0.5 + (_scaled(change) * half).round() / half / 2 if levels else (0.5 + change).clamp(0, 1)
         return stored.expand(-1, 3, -1, -1, -1)
 
     return difference
+
+
+def _change(clips: Tensor) -> Tensor:
+    """(N, 1, T, H, W): what gray, 3x3-smoothed frames gain until the next; the last one's is that of the one before."""
+    grey = _per_frame(_grey(clips), lambda frames: F.avg_pool2d(frames, 3, 1, 1, count_include_pad=False))
+    change = torch.diff(grey, dim=2)
+    return torch.cat([change, change[:, :, -1:] if grey.shape[2] > 1 else torch.zeros_like(grey)], 2)
+
+
+def _scaled(change: Tensor) -> Tensor:
+    """In [-1, 1]: two deviations of a clip's changes fill the range."""
+    spread = change.std((2, 3, 4), keepdim=True) + 1e-3
+    return (change / (2 * spread)).clamp(-1, 1)
 
 
 def _noise(deviation: float) -> Transform:
@@ -136,13 +143,12 @@ def _noise(deviation: float) -> Transform:
 
 def _noisydiff(deviation: float) -> Transform:
     """The frame difference under that noise: what a noisy filter competes with that nobody had to train."""
-    difference = _framediff(0)
+    return lambda clips, labels, generator: _noisy((0.5 + _change(clips)).clamp(0, 1), deviation, generator).expand_as(clips)
 
-    def noisy(clips: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        change = _grey(difference(clips, labels, generator))
-        return _noisy(change, deviation, generator).expand_as(clips)
 
-    return noisy
+def _scaleddiff(deviation: float) -> Transform:
+    """The same with the difference scaled up first, as far as a filter would that is to be read through the noise."""
+    return lambda clips, labels, generator: _noisy(0.5 + _scaled(_change(clips)) / 2, deviation, generator).expand_as(clips)
 
 
 PLANT = 2 / 255
@@ -216,6 +222,7 @@ ROWS: dict[str, Callable[..., Transform]] = {
     "framediff3": lambda _: _framediff(3),
     "noise": _noise,
     "noisydiff": _noisydiff,
+    "scaleddiff": _scaleddiff,
     "buried": _buried,
     "planted": _planted,
     "mask": mask,

@@ -355,6 +355,11 @@ def _check(evidence: Sequence[Evidence]) -> None:
             raise PrivadvError(
                 f"report: seed {run.seed} was run with another configuration: pool runs of one"
             )
+        if _stored(run) != _stored(evidence[0]):
+            raise PrivadvError(
+                f"report: seed {run.seed} was run on other clips than seed {evidence[0].seed}, though the configuration is the "
+                "same: extract both with the same code and libraries"
+            )
         names = sorted(one.row for one in run.results)
         if len(set(names)) < len(names) or not {"raw", "filter"} <= set(names) or names != rows:
             raise PrivadvError(
@@ -386,6 +391,11 @@ def _varies(labels: tuple[int, ...] | tuple[tuple[int, ...], ...]) -> bool:
 
 def _but_seed(run: Evidence) -> dict[str, object]:
     return {**json.loads(run.configuration), "seed": None}
+
+
+def _stored(run: Evidence) -> tuple[object, ...]:
+    """The raw clips themselves, by the digests of their shards."""
+    return run.clips.splits, run.clips.privacy.splits
 
 
 def _clips(result: RowResult) -> tuple[tuple[object, ...], ...]:
