@@ -240,7 +240,7 @@ def test_the_generator_gives_the_same_frames_on_every_machine() -> None:
     config, digest = SyntheticConfig(train_takes=1, val_takes=0, test_takes=0), hashlib.sha256()
     for video in videos(config)[:12]:
         for frame in render(config, video):
-            digest.update(frame)
+            digest.update(frame.tobytes())
     assert digest.hexdigest()[:16] == "d5c115f75244a30b"
 
 

@@ -250,6 +250,9 @@ class Moves(Section):
     mirror: bool = True
 
 
+MOVED = Moves()
+
+
 class Feed:
     """An endless stream of shuffled batches of one or more aligned arrays; every clip at most once an epoch.
 
@@ -259,7 +262,7 @@ class Feed:
     process's device; a rank of several gets its own rows of them.
     """
 
-    def __init__(self, *arrays: ClipArray, batch: int, seed: int, moves: Moves = Moves()) -> None:
+    def __init__(self, *arrays: ClipArray, batch: int, seed: int, moves: Moves = MOVED) -> None:
         if not all(arrays[0].goes_with(array) for array in arrays):
             raise PrivadvError(
                 "feed: the arrays do not hold the same clips in the same order: render the row again"
@@ -298,8 +301,8 @@ class Feed:
         """An image (3, 1, H, W), on the CPU, moved as each clip of the last batch was: (n, 3, 1, H, W)."""
         picture = image.permute(1, 2, 3, 0).contiguous().numpy()
         batch = np.empty((len(self._moved), *picture.shape), np.float32)
-        for place, move in zip(batch, self._moved, strict=True):
-            _move(picture, *move, place)
+        for number, move in enumerate(self._moved):
+            _move(picture, *move, batch[number])
         return to_device(torch.from_numpy(batch), self.where).permute(0, 4, 1, 2, 3)
 
     def _index(self) -> np.ndarray:

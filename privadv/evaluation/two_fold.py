@@ -156,8 +156,9 @@ def finals(
 
 
 def went_on(before: ReaderOutcome, after: ReaderResult, curves: Curves) -> ReaderOutcome:
-    """A reader after both rounds: the better of its two selves by validation, with the updates and seconds of both, and how far it
-    fitted its training clips in the end.
+    """A reader after both rounds: the better of its two selves by validation, with the updates and seconds of both.
+
+    How far it fitted its training clips is told of the end.
     """
     first, steps = before.result, before.result.steps
     better = after if after.validation >= first.validation else first

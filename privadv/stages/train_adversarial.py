@@ -16,7 +16,7 @@ from privadv.algorithms.restart import RestartConfig, Restarting
 from privadv.algorithms.uniform import UniformConfig
 from privadv.config import Section
 from privadv.console import progress
-from privadv.data.feeds import ClipArray, Feed, Moves
+from privadv.data.feeds import MOVED, ClipArray, Feed, Moves
 from privadv.data.manifest import ClipSet
 from privadv.device import device, to_device
 from privadv.models.checkpoint import Trained, save_weights
@@ -66,7 +66,7 @@ class GameFeeds(Feeds):
 
     def __init__(
         self, train: ClipArray, validation: ClipArray, batch: int, seed: int, private: ClipArray | None = None,
-        moves: Moves = Moves(),
+        moves: Moves = MOVED,
     ) -> None:
         """``private``: the training clips that label the budget task, where ``train`` does not."""
         self.shared = private is None
