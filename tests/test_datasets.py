@@ -83,7 +83,8 @@ def test_a_whole_run(name: str, roots: dict[str, str], store: Store) -> None:
     if done.clips.private:
         check_attributes(done, page, ATTRIBUTES[name])
     else:
-        assert "Every attribute" not in page and "13 of actor pair" in page
+        budget = done.clips.budget
+        assert "Every attribute" not in page and f"{len(budget.classes)} of {budget.name}" in page
 
 
 def check_clips(clips: ClipSet, counts: tuple[int, ...], private: tuple[int, ...] | None) -> None:
