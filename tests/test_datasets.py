@@ -14,6 +14,7 @@ from playing import Played, Silent, in_this_process, play
 from small_datasets import make_all, selections
 
 from privadv import weights
+from privadv.checkpoints import Checkpoints
 from privadv.config import load_yaml
 from privadv.data import synthetic_attributes
 from privadv.data.datasets import DATASETS
@@ -24,7 +25,7 @@ from privadv.models.checkpoint import Trained
 from privadv.models.scores import average_precision
 from privadv.models.shelf import Shelf
 from privadv.run_config import RunConfig
-from privadv.stages import extract_frames
+from privadv.stages import extract_frames, pretrain_degradation
 from privadv.stages.stage import StageContext
 from privadv.store import Store
 
@@ -126,6 +127,18 @@ def check_attributes(done: Played, page: str, attributes: int) -> None:
     assert {f"attributes/{gender}_auroc", f"attributes/{face}_balanced_accuracy"} <= done.report.metrics.keys()
     assert "Every attribute" in page and "blind guess, prevalence" in page and "at a cMAP of" in page
     assert f"{attributes} privacy attributes" in page
+
+
+@pytest.mark.usefixtures("here")
+def test_the_filter_is_pretrained_on_as_many_frames_of_photos_as_of_clips(
+    roots: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, shapes, error = configuration(selections(roots)["ucf101"]), [], pretrain_degradation._error
+    monkeypatch.setattr(pretrain_degradation, "_error", lambda filter_, clips: shapes.append(clips.shape) or error(filter_, clips))
+    context = StageContext(store, cast(Any, Silent()), Checkpoints(store, "stand-in"), 1)
+    clips = extract_frames.run(config.extract_frames, context)
+    pretrain_degradation.run(config.pretrain_degradation.model_copy(update={"steps": 4, "batch": 2}), clips, 0, context)
+    assert [tuple(shape[::2]) for shape in shapes[:4]] == [(2, 4, 16), (8, 1, 16)] * 2
 
 
 @pytest.mark.usefixtures("here")
