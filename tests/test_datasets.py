@@ -134,7 +134,7 @@ def test_the_filter_is_pretrained_on_as_many_frames_of_photos_as_of_clips(
     roots: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, shapes, error = configuration(selections(roots)["ucf101"]), [], pretrain_degradation._error
-    monkeypatch.setattr(pretrain_degradation, "_error", lambda filter_, clips: shapes.append(clips.shape) or error(filter_, clips))
+    monkeypatch.setattr(pretrain_degradation, "_error", lambda net, clips: shapes.append(clips.shape) or error(net, clips))
     context = StageContext(store, cast(Any, Silent()), Checkpoints(store, "stand-in"), 1)
     clips = extract_frames.run(config.extract_frames, context)
     pretrain_degradation.run(config.pretrain_degradation.model_copy(update={"steps": 4, "batch": 2}), clips, 0, context)

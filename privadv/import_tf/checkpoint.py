@@ -73,9 +73,9 @@ def _in_folder(folder: Path) -> list[Path]:
     files = [file for file in sorted(folder.iterdir()) if file.is_file() and (file.suffix == ".index" or _is_table(file))]
     found = [file.with_suffix("") if file.suffix == ".index" else file for file in files]
     trainings = Counter(STEP.sub("", file.name) for file in found)
-    steps = [file.name for file in found if trainings[STEP.sub("", file.name)] > 1]
+    steps = ", ".join(file.name for file in found if trainings[STEP.sub("", file.name)] > 1)
     if steps:
-        raise PrivadvError(f"{folder}: several checkpoints of one training and no file 'checkpoint': name one of {', '.join(steps)}")
+        raise PrivadvError(f"{folder}: several checkpoints of one training and no file 'checkpoint': name one of {steps}")
     return found
 
 
