@@ -120,12 +120,14 @@ def make_all(folder: Path) -> dict[str, str]:
 
 
 def selections(roots: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """The extraction of every combination of datasets that is trained on."""
+    """The extraction of every combination of datasets that is played; every dataset stands in one."""
     photos = {"dataset": "vispr", "root": roots["vispr"]}
     frames = {"dataset": "pa_hmdb51", "root": roots["hmdb51_pa"], "clips": 4, "stride": 2}
     return {
         "sbu": {"dataset": "sbu", "root": roots["sbu"]},
-        "hmdb51": {"dataset": "hmdb51", "root": roots["hmdb51"], "split": "1", "private": photos},
+        "hmdb51": {"dataset": "hmdb51", "root": roots["hmdb51"], "split": "1",
+                   "private": photos | {"dataset": "vispr7"}},
         "ucf101": {"dataset": "ucf101", "root": roots["ucf101"], "private": photos},
         "pa_hmdb51": {"dataset": "hmdb51", "root": roots["hmdb51_pa"], "split": "pa", "private": {**photos, "test": frames}},
+        "vispr68": {"dataset": "sbu", "root": roots["sbu"], "private": photos | {"dataset": "vispr68"}},
     }

@@ -67,6 +67,8 @@ def test_held_out_videos_are_a_leak_in_an_official_split_and_the_test_set_of_pa(
     assert {source.id for source in reading.splits["test"]} == held and not reading.leaks
     assert reading.counts["training"] == 18
     assert len(reading.notes) == 1 and reading.notes[0].startswith("3 films")
+    assert [(reading.published["training"], reading.published["test"]) for reading in (
+        reading, scan(names, texts, "pa", held, release=529))] == [(6251, 515), (6237, 529)]
 
 
 def test_a_film_on_both_sides_is_a_leak() -> None:

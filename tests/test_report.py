@@ -575,6 +575,7 @@ def test_published_results_stand_beside_ours_and_are_no_rows() -> None:
 
 @pytest.mark.parametrize(("target", "privacy", "raw"), [
     ("sbu", "sbu", (88.8, 99.1)), ("ucf101", "vispr", (69.3, 45.5)), ("hmdb51", "vispr tested on pa_hmdb51", (68.9, 77.3)),
+    ("ucf101", "vispr7", (69.3, 45.5)), ("ucf101", "vispr tested on pa_hmdb51", None),
     ("hmdb51", "vispr", None), ("ucf101", "vispr68", None),
 ])  # fmt: skip
 def test_published_results_are_those_of_the_datasets(target: str, privacy: str, raw: tuple[float, float] | None) -> None:

@@ -263,6 +263,15 @@ def test_the_checkpoint_file_of_another_machine_counts_by_its_last_part(tmp_path
         locate(tmp_path)
 
 
+def test_checkpoints_of_several_trainings_lie_side_by_side(tmp_path: Path) -> None:
+    """As slim's do once they are unpacked, some of version 1 and some of version 2."""
+    one, other = (mobilenet_variables("MobilenetV1", width, 5, "Logits/Conv2d_1c_1x1") for width in (0.5, 0.25))
+    write_v2(tmp_path / "mobilenet_v1_0.5_160.ckpt", one)
+    write_v1(tmp_path / "mobilenet_v1_0.25_128.ckpt", other)
+    (tmp_path / "mobilenet_v1_0.5_160_info.txt").write_text("no checkpoint")
+    assert set(import_checkpoints(tmp_path, tmp_path / "out").models) == {"mobilenet_v1_0.5", "mobilenet_v1_0.25"}
+
+
 def transform_variables(scope: str = "DegradationModule", width: int = 2) -> Values:
     w, values = width, {}
     plan = {"conv1": (9, 3, w), "conv2": (3, w, 2 * w), "conv3": (3, 2 * w, 4 * w)}

@@ -47,9 +47,11 @@ def test_the_index_comes_from_the_table_and_not_from_the_id() -> None:
 
 
 def test_what_cannot_be_used_is_told() -> None:
-    names, texts = a_set(train_1=["a4_gender"], train_2=[], train_3=[], train_4=["a5000_new"], train_5=[], train_6=[])
+    names, texts = a_set(train_1=["a4_gender"], train_2=[], train_3=[], train_4=["a5000_new"], train_5=[], train_6=[],
+                         train_7=[])
     where = "VISPR/annotations/train2017"
-    texts |= {f"{where}/2.json": "no json", f"{where}/3.json": '{"image_path": "images/train2017/9.jpg", "labels": []}'}
+    texts |= {f"{where}/2.json": "no json", f"{where}/3.json": '{"image_path": "images/train2017/9.jpg", "labels": []}',
+              f"{where}/7.json": '{"image_path": "images/train2017/7.jpg", "labels": [["a4_gender"]]}'}
     names.remove("VISPR/images/train2017/5.jpg")
     del texts[f"{where}/6.json"]
     reading = scan(names, texts)
@@ -59,15 +61,17 @@ def test_what_cannot_be_used_is_told() -> None:
         "VISPR/images/train2017/3.jpg": "its label file speaks of another photo (images/train2017/9.jpg)",
         "VISPR/images/train2017/4.jpg": "its label 'a5000_new' is no attribute of VISPR",
         f"{where}/5.json": "is a label file without its photo",
-        "VISPR/images/train2017/6.jpg": "has no label file"}
+        "VISPR/images/train2017/6.jpg": "has no label file",
+        "VISPR/images/train2017/7.jpg": "its label ['a4_gender'] is no attribute of VISPR"}
     with pytest.raises(PrivadvError, match="no VISPR photo"):
         scan(["holiday.jpg"], {})
 
 
 def test_a_photo_of_two_splits_is_a_leak_and_a_copy_is_none() -> None:
-    names, texts = a_set(train_1=[], test_1=[], val_2=[], test_3=[])
+    names, texts = a_set(train_1=[], test_1=[], val_2=[], test_3=[], train_4=[], val_4=[])
     reading = scan([*names, "copy/of/VISPR/images/val2017/2.jpg"], texts)
-    assert reading.leaks == ("photo 1 is in training and in test",) and reading.found.copies == 1
+    assert reading.leaks == ("photo 1 is in train and in test", "photo 4 is in train and in val")
+    assert reading.found.copies == 1
 
 
 def test_the_real_lists_and_attributes() -> None:

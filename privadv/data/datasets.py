@@ -68,10 +68,12 @@ def _sbu(root: Root, split: str, shares: Mapping[str, float], seed: int) -> Read
 
 def _hmdb51(root: Root, split: str, shares: Mapping[str, float], seed: int) -> Reading:
     names = root.names()
-    annotated = pa_hmdb51.annotation_files(names)
-    held = pa_hmdb51.parse(read_texts(root, annotated)).names if annotated else ()
-    texts = read_texts(root, hmdb51.lists(names))
-    return hmdb51.scan(names, texts, split or ("pa" if annotated else "1"), held, _validation(shares), seed)
+    texts, annotated = read_texts(root, hmdb51.lists(names)), pa_hmdb51.annotation_files(names)
+    if not annotated:
+        return hmdb51.scan(names, texts, split or "1", val=_validation(shares), seed=seed)
+    annotations = pa_hmdb51.parse(read_texts(root, annotated))
+    release = annotations.release["videos"]
+    return hmdb51.scan(names, texts, split or "pa", annotations.names, _validation(shares), seed, release)
 
 
 def _ucf101(root: Root, split: str, shares: Mapping[str, float], seed: int) -> Reading:

@@ -30,7 +30,6 @@ LINE = re.compile(r"\s*(\S.*?)\s+([012])\s*")
 NAMED = re.compile(rf"(.*?)_({'|'.join(sorted(ACTIONS, key=len, reverse=True))})_[a-z]+_[cn]m_np\d+_.*")
 
 OFFICIAL = {"videos": 6766, "actions": 51, "training": 3570, "test": 1530, "unused": 1666}
-WITHOUT_PA = {"videos": 6766, "actions": 51, "training": 6251, "test": 515, "unused": 0}
 
 
 def action_of(video: str) -> str | None:
@@ -65,11 +64,11 @@ def lists(names: Iterable[str]) -> list[str]:
 
 
 def scan(names: Iterable[str], texts: Mapping[str, str], split: str = "1", held: Collection[str] = (),
-         val: float = 0.2, seed: int = 0) -> Reading:
+         val: float = 0.2, seed: int = 0, release: int = 515) -> Reading:
     """Sort videos into the splits of ``texts``, the content of :func:`lists`; ``val`` of training is held out.
 
     ``held`` are the videos (no suffix) of PA-HMDB51: the test set of split "pa", a leak in the training of any
-    other.
+    other. A whole copy of their ``release`` has that many.
 
     Raises:
         PrivadvError: there are no videos or no lists, a line of one is malformed, or ``split`` is unknown.
@@ -97,8 +96,8 @@ def scan(names: Iterable[str], texts: Mapping[str, str], split: str = "1", held:
     counts = {"videos": len(files), "actions": len({key.partition("/")[0] for key in files}),
               "training": len(parts[1]), "test": len(parts[2]), "unused": len(parts[0])}
     found = Found((*train, *validation, *parts[2]), tuple(unusable), copies)
-    return Reading(found, splits, counts, WITHOUT_PA if split == "pa" else OFFICIAL,
-                   *_crossing(splits, split, set(held)))
+    without = {"training": OFFICIAL["videos"] - release, "test": release, "unused": 0} if split == "pa" else {}
+    return Reading(found, splits, counts, OFFICIAL | without, *_crossing(splits, split, set(held)))
 
 
 def _listed(texts: Mapping[str, str], split: str, held: Collection[str]) -> dict[str, int]:

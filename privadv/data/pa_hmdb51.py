@@ -106,6 +106,11 @@ class Annotations:
     entries: int
     remarks: tuple[str, ...]
 
+    @property
+    def release(self) -> Mapping[str, int]:
+        """What a whole copy has of the release that these are nearer to."""
+        return min((PUBLISHED, OLDER), key=lambda release: abs(release["entries"] - self.entries))
+
 
 def annotation_files(names: Iterable[str]) -> list[str]:
     """The annotation files among ``names``.
@@ -176,12 +181,11 @@ def scan(names: Iterable[str], texts: Mapping[str, str]) -> Reading:
 
 
 def count(annotations: Annotations) -> tuple[dict[str, int], dict[str, int]]:
-    """Facts of the annotations, and those of the release that they are nearer to."""
+    """Facts of the annotations, and those of their release."""
     counts = {"entries": annotations.entries, "videos": len(annotations.names),
               "actions": len({one.action for one in annotations.videos}),
               "annotated frames": sum(one.frames for one in annotations.videos)}
-    nearer = min((PUBLISHED, OLDER), key=lambda release: abs(release["entries"] - annotations.entries))
-    return counts, dict(nearer)
+    return counts, dict(annotations.release)
 
 
 def _remarks(facts: dict[str, int], videos: list[Annotation]) -> tuple[str, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -73,11 +74,11 @@ def labels(task: Task, label: int | tuple[int, ...]) -> bool:
     return isinstance(label, int) and 0 <= label < len(task.classes)
 
 
-def on_both_sides(splits: Mapping[str, Iterable[Source]]) -> list[str]:
-    """One line for each file or folder that stands in two splits."""
+def on_both_sides(splits: Mapping[str, Iterable[Source]], known: Callable[[Source], str] = attrgetter("name")) -> list[str]:
+    """One line for each file or folder that stands in two splits, or for each thing that sources are ``known`` by."""
     sides: dict[str, list[str]] = defaultdict(list)
     for split, sources in splits.items():
-        for name in {source.name for source in sources}:
+        for name in {known(source) for source in sources}:
             sides[name].append(split)
     return [f"{name} is in {' and in '.join(found)}" for name, found in sorted(sides.items()) if len(found) > 1]
 

@@ -5,6 +5,7 @@ A_T and A_B (SBU: accuracy; the others: cMAP), in per cent as printed. "+" is re
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 Pairs = tuple[tuple[float, float], ...]
@@ -69,10 +70,14 @@ PA_HMDB51 = (
 )
 
 
+MEASURED: Mapping[tuple[str, str], tuple[Curve, ...]] = {
+    ("sbu", "sbu"): SBU,
+    ("ucf101", "vispr"): UCF101,
+    ("ucf101", "vispr7"): UCF101,
+    ("hmdb51", "vispr tested on pa_hmdb51"): PA_HMDB51,
+}
+
+
 def published(target: str, privacy: str) -> tuple[Curve, ...]:
-    """The curves of the datasets whose labels the two tasks have; none where nothing was published on them."""
-    if target == "sbu" == privacy:
-        return SBU
-    if target == "ucf101" and privacy.split(" ")[0] in ("vispr", "vispr7"):
-        return UCF101
-    return PA_HMDB51 if target == "hmdb51" and privacy.endswith("pa_hmdb51") else ()
+    """The curves of the datasets that label, and test, the two tasks; none where nothing was published on them."""
+    return MEASURED.get((target, privacy), ())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,21 +31,21 @@ TYPES = {
 # Where a TensorProto keeps its values when they are not in one piece, by type.
 VALUES = {1: 5, 2: 6, 3: 7, 4: 7, 5: 7, 6: 7, 9: 10, 10: 11, 17: 7, 19: 13}
 TENSOR_CONTENT = 4
+STEP = re.compile(r"-\d+$")
 SHARDED = re.compile(r"(.+)\.data-(\d{5})-of-(\d{5})$")
 
 
 def locate(path: Path) -> list[Path]:
     """The checkpoints that ``path`` names, each as the path that TensorFlow would be given (V2: without ``.index``).
 
-    ``path`` is a checkpoint, one of a V2 checkpoint's files, a folder with one, or a folder of such folders. In a folder
+    ``path`` is a checkpoint, one of a V2 checkpoint's files, a folder of checkpoints, or a folder of such folders. In a folder
     the file ``checkpoint`` says which is meant; where the path in it is of another machine, its last part counts.
 
     Raises:
-        PrivadvError: there is no checkpoint, or a folder holds several and does not say which is meant.
+        PrivadvError: there is no checkpoint, or a folder holds several steps of one training and does not say which is meant.
     """
     if path.is_dir():
-        own = _in_folder(path)
-        return [own] if own else _below(path)
+        return _in_folder(path) or _below(path)
     match = SHARDED.match(path.name)
     name = match[1] if match else re.sub(r"\.(index|meta)$", "", path.name)
     found = path.with_name(name)
@@ -56,8 +57,8 @@ def locate(path: Path) -> list[Path]:
 
 
 def _below(path: Path) -> list[Path]:
-    found = [_in_folder(folder) for folder in sorted(f for f in path.rglob("*") if f.is_dir())]
-    checkpoints = [checkpoint for checkpoint in found if checkpoint]
+    folders = sorted(folder for folder in path.rglob("*") if folder.is_dir())
+    checkpoints = [checkpoint for folder in folders for checkpoint in _in_folder(folder)]
     if not checkpoints:
         raise PrivadvError(
             f"{path}: no checkpoint in this folder or below: name the folder of its .index file"
@@ -65,17 +66,17 @@ def _below(path: Path) -> list[Path]:
     return checkpoints
 
 
-def _in_folder(folder: Path) -> Path | None:
+def _in_folder(folder: Path) -> list[Path]:
     state = folder / "checkpoint"
     if state.is_file():
-        return _named_by(state)
-    indices = sorted(folder.glob("*.index"))
-    singles = [file for file in sorted(folder.iterdir()) if file.is_file() and _is_table(file)]
-    found = [index.with_suffix("") for index in indices] or [f for f in singles if f.suffix != ".index"]
-    if len(found) > 1:
-        names = ", ".join(file.name for file in found)
-        raise PrivadvError(f"{folder}: several checkpoints and no file 'checkpoint': name one of {names}")
-    return found[0] if found else None
+        return [_named_by(state)]
+    files = [file for file in sorted(folder.iterdir()) if file.is_file() and (file.suffix == ".index" or _is_table(file))]
+    found = [file.with_suffix("") if file.suffix == ".index" else file for file in files]
+    trainings = Counter(STEP.sub("", file.name) for file in found)
+    steps = ", ".join(file.name for file in found if trainings[STEP.sub("", file.name)] > 1)
+    if steps:
+        raise PrivadvError(f"{folder}: several checkpoints of one training and no file 'checkpoint': name one of {steps}")
+    return found
 
 
 def _named_by(state: Path) -> Path:

@@ -47,7 +47,8 @@ class Config(Section):
 def run(config: Config, clips: ClipSet, seed: int, context: StageContext) -> Trained:
     """Reconstruction; the metric is PSNR in dB on validation clips, of the gray image where the release is gray.
 
-    Where another set labels the privacy task, every second batch is of that set: the game will filter both.
+    Where another set labels the privacy task, every second batch is of that set: the game will filter both. Of photographs, or
+    shorter clips, such a batch takes as many frames.
     """
     start = time.monotonic()
     torch.manual_seed(seed)
@@ -56,7 +57,10 @@ def run(config: Config, clips: ClipSet, seed: int, context: StageContext) -> Tra
     filter_ = joint(filter_.to(device()))
     with Workbench(context) as bench:
         sets = (clips,) if clips.private is None else (clips, clips.private)
-        feeds = [Feed(bench.open(one, "train"), batch=config.batch, seed=seed, moves=config.moves) for one in sets]
+        feeds = [
+            Feed(bench.open(one, "train"), batch=config.batch * _shorter(one, clips), seed=seed, moves=config.moves)
+            for one in sets
+        ]
         curve = [] if name else _train(config, filter_, feeds, context)
         psnr = _validate(filter_, bench.open(clips, "val"))
     context.tracker.metrics({"val/degradation_psnr": psnr}, config.steps)
@@ -68,6 +72,11 @@ def run(config: Config, clips: ClipSet, seed: int, context: StageContext) -> Tra
         curves=put_curves(context.store, {"train_psnr": curve}),
         seconds=time.monotonic() - start,
     )
+
+
+def _shorter(one: ClipSet, clips: ClipSet) -> int:
+    """How many clips of ``one`` have the frames of one of ``clips``."""
+    return max(1, clips.geometry.frames // one.geometry.frames)
 
 
 def _train(
