@@ -75,8 +75,8 @@ clean:  ## Remove caches and builds
 	@rm -rf build .pytest_cache .ruff_cache
 	@find . -path ./.venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
-clean-runs:  ## Remove every run in .privadv: data, models, reports, MLflow's records
-	@rm -rf "$(CURDIR)/.privadv"
+clean-runs: $(READY)  ## Remove every run in .privadv, or PRIVADV_WORKSPACE: data, models, reports, MLflow's records
+	@$(BIN)/python -m privadv.workspace "$(WORKSPACE)"
 
 $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -c '' 2>/dev/null || { \

@@ -42,7 +42,7 @@ from privadv.config import load_yaml
 from privadv.console import say
 from privadv.errors import PrivadvError, exit_code
 from privadv.evaluation.rows import is_baseline, of_filter
-from privadv.place import workspace
+from privadv.place import CONTAINERS, workspace
 from privadv.plan import forced, settled
 from privadv.reports import pooled, publish
 from privadv.run_config import RunConfig
@@ -169,7 +169,7 @@ def run(options: argparse.Namespace) -> None:
     arguments = [parameters(config, rerun) for config in configs]
     contained = options.runner == "docker"
     # Apart, because kfp's cache does not tell what an image made from what this Python made.
-    folder = workspace() / "containers" if contained else workspace()
+    folder = workspace() / CONTAINERS if contained else workspace()
     launcher = Containers.open(options.images, read_here(configs[0])) if contained else Processes()
     with LocalRunner(launcher) as runner, Workspace(folder, apart=contained) as held, _environment(held.environment()):
         store = Store.from_environment()

@@ -11,6 +11,8 @@ GPU_NODE = "nvidia.com/gpu.present"
 """The label by which NVIDIA's GPU feature discovery marks a node."""
 SCRATCH = "/scratch"
 KUEUE = "kueue.x-k8s.io"
+RUN_ID = "metadata.labels['pipeline/runid']"
+"""Where a pod of KFP says which run it is of; each attempt and retry of a run has the same."""
 
 
 def place(task: Any, stage: str, cluster: Cluster) -> Any:
@@ -79,6 +81,8 @@ def _volumes(task: Any, placement: Placement) -> None:
 def _environment(task: Any, placement: Placement, cluster: Cluster) -> None:
     for name, value in variables(placement).items():
         task.set_env_variable(name, value)
+    # A parameter that differs with every run would never let a task be found in KFP's cache.
+    kubernetes.use_field_path_as_env(task, "PRIVADV_KFP_RUN_ID", RUN_ID)
     for name, keys in cluster.config_maps.items():
         kubernetes.use_config_map_as_env(task, name, dict(keys))
     for name, keys in cluster.secrets.items():

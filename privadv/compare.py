@@ -9,6 +9,7 @@ from pathlib import Path
 
 from privadv.console import say
 from privadv.errors import PrivadvError, exit_code
+from privadv.place import workspace
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m privadv.compare", description=__doc__)
     parser.add_argument("experiment", help="the experiment in MLflow, such as privadv")
     parser.add_argument("--filter", default="", help="MLflow's search, such as \"tags.algorithm = 'uniform'\"")
-    parser.add_argument("--output", type=Path, default=Path(".privadv/comparison"), help="the folder to write to")
+    parser.add_argument("--output", type=Path, default=workspace() / "comparison", help="the folder to write to")
     return parser
 
 

@@ -11,17 +11,36 @@ MISTAKE = 2
 """The exit code of a command that could not do what it was asked for."""
 
 
+ROOM = "free some space, or set TMPDIR and PRIVADV_SCRATCH to folders of a larger disk"
+RIGHTS = "check its rights, or name another place"
+ANOTHER = "check the path, or name another place"
+MENDS = {
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
+    errno.EACCES: RIGHTS,
+    errno.EPERM: RIGHTS,
+    errno.EROFS: RIGHTS,
+    errno.ENOTDIR: ANOTHER,
+    errno.EISDIR: ANOTHER,
+    errno.ELOOP: ANOTHER,
+    errno.ENAMETOOLONG: ANOTHER,
+}
+"""What a user does about a path that a disk refuses. A file that is missing, or there already, is none of these: this code may
+have meant another."""
+
+
 class PrivadvError(Exception):
     """A mistake a user can mend: one line that names the file, key or value and says the mend."""
 
 
 def in_one_line(error: Exception) -> str | None:
-    """What a user can mend: a mistake of theirs, or a full disk; None for what has to be seen whole."""
+    """What a user can mend: a mistake of theirs, or a path that a disk refuses; None for what has to be seen whole."""
     if isinstance(error, PrivadvError):
         return " ".join(str(error).split())
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (f"{error.filename or tempfile.gettempdir()}: {error.strerror}: free some space, or set TMPDIR and "
-                "PRIVADV_SCRATCH to folders of a larger disk")
+    if isinstance(error, OSError):
+        mend = MENDS.get(error.errno or 0)
+        path = error.filename or (tempfile.gettempdir() if mend is ROOM else None)
+        return f"{path}: {error.strerror}: {mend}" if mend and path else None
     return None
 
 

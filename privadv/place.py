@@ -7,6 +7,8 @@ from pathlib import Path
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlflow-artifacts"
 """MLflow's own, below the workspace."""
+CONTAINERS = "containers"
+"""The workspace, below that one, of runs in containers."""
 
 
 def workspace() -> Path:

@@ -114,7 +114,7 @@ def _show(page: Path) -> None:
     """Open a page where somebody sits before a screen; a browser in a terminal or a log is nobody's wish."""
     screen = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if screen and sys.stdout.isatty():
-        webbrowser.open(page.as_uri())
+        webbrowser.open(page.absolute().as_uri())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

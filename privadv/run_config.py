@@ -29,6 +29,8 @@ from privadv.stages.selection import SELECTABLE
 from privadv.stages.train_adversarial import Config as TrainAdversarial
 
 CLASSES = 3
+LARGEST_SEED = 2**32 - 1
+"""That of scikit-learn, which draws the trees that look for leaking colours."""
 Shape = tuple[int, ...]
 
 
@@ -42,7 +44,7 @@ class RunConfig(Section):
     """
 
     name: str = pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
-    seed: int = pydantic.Field(default=0, ge=0)
+    seed: int = pydantic.Field(default=0, ge=0, le=LARGEST_SEED)
     rows: tuple[str, ...] = ("raw", "filter", "gray", "framediff")
     extract_frames: ExtractFrames = ExtractFrames()
     pretrain_degradation: PretrainDegradation = PretrainDegradation()
@@ -69,6 +71,16 @@ class RunConfig(Section):
                 check(row)
             except PrivadvError as error:
                 raise ValueError(str(error)) from None
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _the_suite_knows_the_rows(self) -> Self:
+        # What stands there without being asked for is no mistake of a run that has fewer rows.
+        known = {*self.rows, *Attack.model_fields["full_rows"].default}
+        for key in ("full_rows", "chosen"):
+            strangers = [row for row in getattr(self.attack, key) if row not in known]
+            if strangers:
+                raise ValueError(f"attack.{key} names {strangers}, no rows of this run: it has {', '.join(self.rows)}")
         return self
 
     @pydantic.model_validator(mode="after")

@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from privadv.errors import PrivadvError
+
 PREFIX = "privadv-scratch-"
 
 
@@ -19,8 +21,13 @@ def scratch(below: str | None = None) -> Iterator[Path]:
     """A folder of its own ``below`` a folder, or the system's temporary one; what killed processes left there goes first.
 
     An owner holds a shared flock on the folder itself, which the kernel takes back with the last process that has it.
+
+    Raises:
+        PrivadvError: ``below`` is no folder.
     """
     parent = Path(below or tempfile.gettempdir())
+    if not parent.is_dir():
+        raise PrivadvError(f"{parent}: no such folder for what is needed for a while: make it, or set PRIVADV_SCRATCH to another")
     remove_abandoned(parent)
     folder, lock = _made(parent)
     try:

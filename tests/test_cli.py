@@ -51,7 +51,10 @@ for name in {LIGHT}:
 
 @pytest.mark.parametrize(("arguments", "reason"), [
     (["data", "verify", "sbu", "nowhere"], "nowhere"),
+    (["data", "generate", "/dev/null/out"], "/dev/null/out/vispr"),
+    (["data", "generate", "out", "--seed", "-1"], "key 'seed' = -1"),
     (["weights", "add", "nothing.bin"], "nothing.bin"),
+    (["weights", "add", "folder.safetensors", "--network", "resnet18"], "folder.safetensors: Is a directory: check the path"),
     (["import-tf", "nothing", "out"], "nothing"),
     (["report", "nothing", "--output", "out"], "nothing"),
     (["compare", "no-such-experiment"], "no run yet"),
@@ -62,6 +65,7 @@ for name in {LIGHT}:
 ], ids=lambda value: value[0] if isinstance(value, list) else "")
 def test_a_mistake_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], reason: str) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.safetensors").mkdir()
     monkeypatch.delenv("PRIVADV_S3_ENDPOINT", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     if arguments[0] in ("weights", "report"):

@@ -7,11 +7,13 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from statistics import stdev
 
 import numpy as np
 import pytest
 
+from privadv.compare import main
 from privadv.errors import PrivadvError
 from privadv.evaluation.comparison import compare, dominated, pooled
 from privadv.evaluation.comparison_page import draw, headline, page, table
@@ -175,6 +177,14 @@ def test_a_filter_without_evidence_or_results_is_no_champion() -> None:
     check(version(weak, 1), None, True)
     with pytest.raises(PrivadvError, match="has no A_T, A_B_max"):
         check(version(run.model_copy(update={"metrics": {"leakage_counts": 1.0}}), 1), None, True)
+
+
+def test_a_comparison_lies_in_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRIVADV_WORKSPACE", str(tmp_path))
+    given: list[Path] = []
+    monkeypatch.setattr("privadv.compare.run", lambda experiment, filter_, output: given.append(output))
+    assert main(["privadv"]) == 0 and main(["privadv", "--output", "elsewhere"]) == 0
+    assert given == [tmp_path / "comparison", Path("elsewhere")]
 
 
 def test_a_sweep_is_one_run_a_combination() -> None:

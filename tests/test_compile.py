@@ -156,6 +156,13 @@ def test_secrets_are_references_in_every_pod(made: Compiled) -> None:
     assert {key["configMapKey"] for key in settings["keyToEnv"]} == given["data"].keys()
 
 
+def test_every_pod_knows_its_run_and_no_cache_does(made: Compiled) -> None:
+    """KFP labels the pods of a run with its id; what is in the pipeline's own part decides which task is cached."""
+    wanted = [{"name": "PRIVADV_KFP_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}]
+    assert [pod.get("fieldPathAsEnv") for pod in made.pods.values()] == [wanted] * len(made.pods)
+    assert "run_id" not in json.dumps(made.spec).lower() and "runid" not in json.dumps(made.spec).lower()
+
+
 def test_images_have_the_registry_and_a_digest_where_one_is_given(made: Compiled) -> None:
     images = {one["container"]["image"] for one in made.executors.values()}
     prefix = "registry.example/team/privadv"

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
+from sklearn.ensemble import RandomForestClassifier
 
 import pipeline
 from privadv.cluster import Cluster
 from privadv.errors import PrivadvError
-from privadv.run_config import RunConfig
+from privadv.run_config import LARGEST_SEED, RunConfig
 from privadv.sweep import expanded
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
@@ -146,6 +147,14 @@ def test_masked_rows_need_boxes_and_the_seed_s_mistake_the_paper_s_profile() -> 
      "rate bounds what noise lets through, but the release has none"),
     ({"train_adversarial": {"algorithm": {"kind": "uniform", "rate": -1}}}, "key 'train_adversarial.algorithm.rate' = -1"),
     ({"seed": -1}, "key 'seed' = -1"),
+    ({"seed": 2**32}, "key 'seed' = 4294967296: Input should be less than or equal to 4294967295"),
+    ({"extract_frames": {"synthetic": {"seed": -1}}}, "key 'extract_frames.synthetic.seed' = -1"),
+    ({"extract_frames": {"synthetic": {"val_takes": 0}}}, "key 'extract_frames.synthetic.val_takes' = 0"),
+    ({"extract_frames": {"synthetic": {"height": -2}}}, "key 'extract_frames.synthetic.height' = -2"),
+    ({"attack": {"full_rows": ["raw", "filter", "down:41"]}},
+     "attack.full_rows names ['down:41'], no rows of this run: it has raw, filter, gray"),
+    ({"attack": {"chosen": {"planted:spacial": ["resnet/standardised/mixed"]}}}, "attack.chosen names ['planted:spacial'], no"),
+    ({"attack": {"chosen": {"buried:4": ["resnet/standardised/mixed"]}}}, "attack.chosen names ['buried:4'], no rows"),
     ({"pretrain_target": {"fit": {"steps": 0}}}, "key 'pretrain_target.fit.steps' = 0"),
     ({"typo": 1}, "unknown key 'typo'"),
     ({"pretrain_target": {"reader": {"network": {"kind": "r2plus1d", "width": 10}}}},
@@ -165,6 +174,25 @@ def test_a_mistake_is_one_line_that_names_the_key(change: dict[str, object], sai
     with pytest.raises(PrivadvError) as caught:
         RunConfig.load(path)
     assert said in str(caught.value) and str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_suite_may_name_every_row_of_the_run_and_the_controls_that_it_has_not() -> None:
+    run = ["rows=[raw, filter, gray, down:14, buried:4]", "attack.full_rows=[raw, filter, down:14, planted:temporal]"]
+    reader = pipeline.load(path_of("smoke"), [], None).attack.attackers[0].name
+    chosen = f"attack.chosen={{'planted:spatial': [{reader}], 'buried:4': [{reader}]}}"
+    given = pipeline.load(path_of("smoke"), [*run, chosen], None)
+    assert given.attack.chosen.keys() == {"planted:spatial", "buried:4"}
+    assert given.attack.full_rows == ("raw", "filter", "down:14", "planted:temporal")
+
+
+def test_the_largest_seed_is_the_largest_that_a_forest_grows_from() -> None:
+    def grow(seed: int) -> None:
+        RandomForestClassifier(1, random_state=seed).fit([[0], [1]], [0, 1])
+
+    grow(LARGEST_SEED)
+    with pytest.raises(ValueError, match="random_state"):
+        grow(LARGEST_SEED + 1)
+    assert pipeline.load(path_of("smoke"), [], LARGEST_SEED).seed == LARGEST_SEED
 
 
 def test_a_setting_reaches_into_lists_and_adds_to_them() -> None:

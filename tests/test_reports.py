@@ -43,6 +43,26 @@ def test_a_run_elsewhere_comes_into_a_folder(store: Store, tmp_path: Path, works
     assert (folder / "filter.safetensors").read_bytes() == b"weights of 3"
 
 
+def test_a_page_is_shown_by_its_whole_path_where_there_is_a_screen(store: Store, tmp_path: Path, workspace: list[str],
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", shown.append)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.json").write_text(reported(store, 0).canonical())
+    assert main([*workspace, "run.json", "--output", "reports/demo"]) == 0
+    assert shown == [f"file://{tmp_path}/reports/demo/report.html"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(store: Store, tmp_path: Path, workspace: list[str],
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.json").write_text(reported(store, 0).canonical())
+    assert main([*workspace, f"{tmp_path}/run.json", "--output", f"{tmp_path}/run.json/demo"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and f"{tmp_path}/run.json/demo" in error and "name another place" in error
+
+
 def test_several_seeds_make_one_report(store: Store, tmp_path: Path, workspace: list[str],
                                        capsys: pytest.CaptureFixture[str]) -> None:
     """By the folders of two runs, or by one's file."""

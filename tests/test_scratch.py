@@ -9,6 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from privadv.errors import PrivadvError
 from privadv.scratch import PREFIX, hold, scratch
 
 OWNER = """
@@ -40,6 +43,14 @@ def test_a_folder_is_its_owner_s_alone_and_goes_with_it(tmp_path: Path) -> None:
     with scratch(str(tmp_path)) as first, scratch(str(tmp_path)) as second:
         assert first != second and first.is_dir() and first.stat().st_mode & 0o777 == 0o700
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["missing", "file"])
+def test_what_is_no_folder_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    refused = pytest.raises(PrivadvError, match=f"{tmp_path}/{name}: no such folder .* set PRIVADV_SCRATCH")
+    with refused, scratch(str(tmp_path / name)):
+        pass
 
 
 def test_what_a_killed_owner_left_goes_when_the_next_begins_and_a_living_one_s_stays(tmp_path: Path) -> None:

@@ -257,6 +257,23 @@ def test_without_any_server_everything_is_kept_in_the_store(
     assert len(store.keys("undelivered/run-1/attack-")) == 1
 
 
+def test_the_tasks_of_a_run_on_kubeflow_have_one_parent(
+        store: Store, workspace: Path, local: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pods that share nothing but the run's id."""
+    monkeypatch.delenv("PRIVADV_WORKSPACE")
+    monkeypatch.delenv("PRIVADV_RUN")
+    monkeypatch.setenv("PRIVADV_KFP_RUN_ID", run := "0f8e9d1c-5b7a-4c3d-9e2f-1a2b3c4d5e6f")
+    monkeypatch.setattr("tempfile.tempdir", str(workspace))
+    for stage in ("render", "attack"):
+        with Tracker.open(store, stage, TASK, {}, {}) as tracker:
+            tracker.metrics({"loss": 1.0}, 1)
+    (later := workspace / "later").mkdir()
+    assert _delivery(later, store, workspace).run_once()
+    runs = _runs(local)
+    assert runs.keys() == {run, "render", "attack"}
+    assert {one.data.tags.get("mlflow.parentRunId") for one in runs.values()} == {None, runs[run].info.run_id}
+
+
 # What the delivery does, against a real database, in this process.
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from privadv.data.__main__ import main
 from privadv.data.datasets import Dataset
 from privadv.data.manifest import Found, Source, Task
 from privadv.data.pa_hmdb51 import VALUES
@@ -147,6 +148,14 @@ def test_the_command_exits_with_what_it_found(hmdb51: Path) -> None:
     nowhere = command("hmdb51", str(hmdb51 / "nowhere"))
     assert nowhere.returncode == 2 and nowhere.stderr.startswith("privadv: data: root ")
     assert "Traceback" not in nowhere.stderr + whole.stderr + part.stderr
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "two"])
+@pytest.mark.parametrize("call", [["verify", "hmdb51", "here"], ["upload", "here", "s3://bucket/it"]], ids=["verify", "upload"])
+def test_nobody_is_no_number_of_workers(call: list[str], workers: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([*call, "--workers", workers])
+    assert left.value.code == 2 and f"--workers: '{workers}' is no number of workers: write 1 or more" in capsys.readouterr().err
 
 
 TASK, MANY = Task(name="action", classes=("a", "b")), Task(name="who", classes=("x", "y"), multi_label=True)

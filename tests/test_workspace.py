@@ -18,6 +18,7 @@ from privadv.store import Store
 from privadv.workspace import Workspace
 from privadv.workspace.seaweed import SeaweedServer
 
+PROJECT = Path(__file__).resolve().parents[1]
 HOLDER = """
 import signal, sys, time
 from pathlib import Path
@@ -91,6 +92,42 @@ def test_a_second_run_is_refused_and_told_by_whom(tmp_path: Path, store_environm
         Workspace(tmp_path).__enter__()
     with Workspace(tmp_path):
         pass
+
+
+def clean_runs(folder: Path) -> subprocess.CompletedProcess[str]:
+    """`make clean-runs`, by the Python that runs this."""
+    command = ["make", "-o", ".venv/.ready", f"BIN={Path(sys.executable).parent}", "CURDIR=/nowhere", "clean-runs"]
+    environment = {**os.environ, "PRIVADV_WORKSPACE": str(folder)}
+    return subprocess.run(command, cwd=PROJECT, env=environment, text=True, capture_output=True, check=False)
+
+
+def test_clean_runs_leaves_what_is_not_theirs(tmp_path: Path, store_environment: dict[str, str],
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRIVADV_S3_ENDPOINT", store_environment["PRIVADV_S3_ENDPOINT"])
+    (tmp_path / "my own").write_text("")
+    assert clean_runs(tmp_path).stdout == f"{tmp_path}: holds no runs\n"
+    for folder in (tmp_path, tmp_path / "containers"):
+        with Workspace(folder):
+            (folder / "s3").mkdir()
+            for name in ("s3/volume", "reports/report.html", "mlflow.db", "mlflow.db-wal"):
+                (folder / name).write_text("")
+    done = clean_runs(tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}: no run is left\n"), done.stderr
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert left == {"my own", "lock", "containers", "containers/lock"}
+
+
+@pytest.mark.parametrize("below", ["", "containers"])
+def test_clean_runs_waits_for_a_run_that_is_under_way(tmp_path: Path, below: str, store_environment: dict[str, str],
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRIVADV_S3_ENDPOINT", store_environment["PRIVADV_S3_ENDPOINT"])
+    for folder in (tmp_path, tmp_path / "containers"):
+        with Workspace(folder):
+            (folder / "reports" / "report.html").write_text("")
+    with Workspace(tmp_path / below):
+        refused = clean_runs(tmp_path)
+    assert refused.returncode and f"{tmp_path / below} is in use by process {os.getpid()}: wait" in refused.stderr
+    assert all((folder / "reports" / "report.html").exists() for folder in (tmp_path, tmp_path / "containers"))
 
 
 def test_another_s3_server_is_used_as_it_is(tmp_path: Path, store_environment: dict[str, str],

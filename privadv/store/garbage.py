@@ -79,7 +79,8 @@ def forget(store: Store, key: str, workspace: Path) -> None:
         if digest in record.names and other != key:
             raise PrivadvError(f"{key} is named by {other}: forget that one first")
     if digest in (holders := mentioned(workspace)):
-        raise PrivadvError(f"{key} is named by {holders[digest]}: remove that file first, or `make clean-runs`")
+        raise PrivadvError(f"{key} is named by {holders[digest]}: remove that file first, or every run: "
+                           f"make clean-runs WORKSPACE={workspace.absolute()}")
     store.remove([Blob(sha256=digest, bytes=0).key, key])
 
 

@@ -35,7 +35,8 @@ class Tracker:
     @classmethod
     def open(cls, store: Store, stage: str, task: str, params: dict[str, Any], tags: dict[str, str],
              session: Session | None = None) -> Tracker:
-        """The run of one attempt at a stage, nested under the pipeline's run (named by PRIVADV_RUN).
+        """The run of one attempt at a stage, nested under the pipeline's run (named by PRIVADV_RUN,
+        else by Kubeflow's run id, PRIVADV_KFP_RUN_ID).
 
         ``task`` identifies the work (a hex digest), nested ``params`` become dotted names, and the tag
         ``mlflow.runName`` names the run when the stage's own name is not enough. Where MLFLOW_RUN_ID is set,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,13 +14,16 @@ from types import TracebackType
 from typing import Self
 
 from privadv.errors import PrivadvError
-from privadv.place import DATABASE
+from privadv.place import ARTIFACTS, CONTAINERS, DATABASE
 from privadv.store import Store
 from privadv.workspace.mlflow_server import MlflowServer
 from privadv.workspace.seaweed import SeaweedServer
 
 PASSED_ON = ("PRIVADV_S3_ENDPOINT", "PRIVADV_S3_BUCKET", "PRIVADV_S3_REGION", "AWS_ACCESS_KEY_ID",
              "AWS_SECRET_ACCESS_KEY")
+
+LEFT = ("pipeline", "cache", "videos", "reports", "s3", "spool", "comparison", f"{DATABASE}*", ARTIFACTS, "mlflow.log")
+"""What runs and the commands that look at them leave in a workspace, besides its lock."""
 
 
 class Workspace:
@@ -77,6 +81,26 @@ class Workspace:
         if self._server is not None:
             return self._server.environment()
         return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+
+
+def remove_runs(folder: Path) -> bool:
+    """Remove all that runs have left in the workspace ``folder``, those in containers too; whether there was one.
+
+    What is not theirs stays, as does the lock.
+
+    Raises:
+        PrivadvError: a run is using it.
+    """
+    if not (folder / "lock").exists():
+        return False
+    with _locked(folder):
+        remove_runs(folder / CONTAINERS)
+        for path in [path for name in LEFT for path in folder.glob(name)]:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    return True
 
 
 def _make_folders(*folders: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pydantic
+
 from privadv.config import Section
 
 PAIRS = (
@@ -27,13 +29,13 @@ ACTIONS = ("approach", "depart", "kick", "push", "shake hands", "hug", "exchange
 class SyntheticConfig(Section):
     """What is generated: every pair plays every action once a take; takes are split train, then val, then test."""
 
-    seed: int = 0
-    train_takes: int = 6
-    val_takes: int = 1
-    test_takes: int = 2
-    width: int = 160
-    height: int = 120
-    fps: int = 15
+    seed: pydantic.NonNegativeInt = 0
+    train_takes: pydantic.PositiveInt = 6
+    val_takes: pydantic.PositiveInt = 1
+    test_takes: pydantic.PositiveInt = 2
+    width: pydantic.PositiveInt = 160
+    height: pydantic.PositiveInt = 120
+    fps: pydantic.PositiveInt = 15
 
     @property
     def takes(self) -> int:
