@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from playing import Silent
 
-from privadv.data.feeds import ClipArray
-from privadv.data.manifest import Clip, Geometry
+from privadv.checkpoints import Checkpoints
+from privadv.data.feeds import BATCH, ClipArray, open_split
+from privadv.data.manifest import SPLITS, Clip, ClipSet, Geometry, Task
+from privadv.data.shards import write_shards
 from privadv.errors import PrivadvError
 from privadv.evaluation.masking import Box, Mask, Masking
 from privadv.evaluation.rows import parse
+from privadv.stages import render
+from privadv.stages.stage import StageContext
+from privadv.store import Store
 
 FRAMES = np.random.default_rng(0).integers(1, 256, (2, 6, 8, 3), np.uint8)
 BOX: Box = (2.0, 1.0, 5.0, 3.5)
@@ -126,3 +133,41 @@ def test_boxes_come_from_one_place_and_rows_without_them_are_refused(array: Clip
         row("mask:black")(torch.zeros(1), torch.zeros(1), torch.Generator())
     with pytest.raises(PrivadvError, match="cannot be read"):
         Masking(boxes="/nowhere.json").find()
+
+
+def stored(store: Store, kind: str, frames: int, count: int) -> ClipSet:
+    """Clip ``n`` of every split is of the video ``kind`` ``n``, no two frames alike."""
+    rng, splits, geometry = np.random.default_rng(2), {}, Geometry(frames=frames, height=6, width=8)
+    for split in SPLITS:
+        clips = [
+            Clip(f"{split}{n}", rng.integers(1, 256, geometry.shape, np.uint8), n % 2, n % 3, f"{kind}{n}", tuple(range(frames)))
+            for n in range(count)
+        ]
+        splits[split] = write_shards(store, clips, "raw")
+    return ClipSet(dataset="made", synthetic=True, row="raw", geometry=geometry, encoding="raw", splits=splits,
+                   target=Task(name="action", classes=("a", "b")), budget=Task(name="pair", classes=("x", "y", "z")))
+
+
+def test_a_masked_row_is_rendered_once_each_clip_by_the_boxes_of_its_own_video(store: Store, tmp_path: Path) -> None:
+    videos, photos = stored(store, "video", 2, BATCH + 1), stored(store, "photo", 1, 3)
+    # Of video n one column of the first frame is to go, of photo n one row.
+    column = {f"video{n}": {0: [[n % 8 / 8, 0, (n % 8 + 1) / 8, 1]], 1: []} for n in range(BATCH + 1)}
+    line = {f"photo{n}": {0: [[0, n / 6, 1, (n + 1) / 6]]} for n in range(3)}
+    masking = boxes(tmp_path / "boxes.json", column | line).model_copy(update={"resize": (6, 8)})
+    around = StageContext(store, cast(Any, Silent()), Checkpoints(store, "masking"), workers=1)
+    both = videos.model_copy(update={"private": photos})
+    with pytest.raises(PrivadvError, match=r"set render\.masking"):
+        render.run(render.Config(), "mask:black", both, 0, around)
+    made = render.run(render.Config(draws=3, masking=masking), "mask:black", both, 0, around)
+    assert made.row == made.privacy.row == "mask:black" and made.metrics["psnr"] > 0
+    for raw, masked in ((videos, made), (photos, made.privacy)):
+        for split in SPLITS:
+            before, after = (open_split(store, one, split, tmp_path / f"{one.row[:4]}{raw is photos}") for one in (raw, masked))
+            wanted = np.stack(list(before.frames))
+            for n, clip in enumerate(wanted):
+                if raw is photos:
+                    clip[0, n] = 0
+                else:
+                    clip[0, :, n % 8] = 0
+            assert np.array_equal(np.stack(list(after.frames)), wanted)
+            assert after.ids == before.ids and torch.equal(after.budget, before.budget)

@@ -12,13 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.numpy import load_file
+from slim import ATTACKERS
+from torch import nn
 
 from privadv.errors import PrivadvError
 from privadv.import_tf import import_checkpoints
 from privadv.import_tf.__main__ import main
 from privadv.import_tf.checkpoint import locate, variables
 from privadv.import_tf.table import crc32c, unsnappy
+from privadv.models.reader import ReaderSpec
 from privadv.models.tensorflow.c3d import TfC3D
 from privadv.models.tensorflow.mobilenet import TfMobileNet
 from privadv.models.tensorflow.same import conv_same, conv_transpose_same, max_pool_same
@@ -450,6 +454,35 @@ def test_every_name_of_a_mobilenet(tmp_path: Path, scope: str, head: str, role: 
     assert list(manifest.models) == [role]
     assert manifest.models[role].classes == 3
     assert manifest.dropped == {"ExponentialMovingAverage": 1}
+
+
+@pytest.mark.parametrize("role", ATTACKERS)
+def test_the_imagenet_file_of_each_of_the_ten_attackers(role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nn.init, "trunc_normal_", lambda weights, **_: nn.init.ones_(weights))
+    network = ATTACKERS[role]()
+    network.logits(torch.zeros(1, 3, 33, 33), classes=4)
+    # Large kernels would take longest; whether they find their places, the test of whole networks sees.
+    kept = {name: value for name, value in network.values.items() if value.size < 30_000}
+    left_out = sorted(network.values.keys() - kept.keys())
+    by_product: Values = {"global_step": np.array(7, "i8")}
+    if role.startswith("resnet_v1"):
+        by_product[f"{network.scope}/mean_rgb"] = draw(3)
+    write_v1(tmp_path / "slim.ckpt", kept | by_product)
+    manifest = import_checkpoints(tmp_path / "slim.ckpt", tmp_path / "out", Options(allow_missing=tuple(left_out)))
+    assert manifest.dropped == {name.rpartition("/")[2]: 1 for name in by_product}
+    assert sorted(note.rpartition(": ")[2] for note in manifest.notes) == left_out
+    ((own_role, model),) = manifest.models.items()
+    spec = ReaderSpec.model_validate(model.spec)
+    assert (own_role, spec.published, model.scope, model.classes) == (role, role, network.scope, 4)
+    reads = "bytes_less_mean" if role.startswith("resnet_v1") else "signed"
+    assert model.spec["network"].items() >= {"reads": reads, "statistics": "moving"}.items()
+    (head,) = (name for name, value in kept.items() if "ogits" in name and value.ndim == 4)
+    with safe_open(tmp_path / "out" / model.file, "numpy") as stored:
+        logits = stored.get_tensor("network.network.logits.weights")
+        np.testing.assert_array_equal(logits[..., 0, 0], kept[head][0, 0].T)
+        for name in (name for name, value in kept.items() if value.ndim == 1 and "ogits" not in name):
+            own = name.removeprefix(f"{network.scope}/").replace("/", ".")
+            np.testing.assert_array_equal(stored.get_tensor(f"network.network.{own}"), kept[name])
 
 
 @pytest.mark.parametrize(

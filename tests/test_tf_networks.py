@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from slim import ATTACKERS, budget_model
 from torch import nn
 
 from privadv.models.frame import FrameNetwork
@@ -19,6 +21,7 @@ from privadv.models.tensorflow.same import (
     BatchNorm,
     Conv,
     Norm,
+    Statistics,
     avg_pool_same,
     conv_same,
     conv_transpose_same,
@@ -27,6 +30,7 @@ from privadv.models.tensorflow.same import (
     max_pool_same,
     to_range,
 )
+from privadv.models.tensorflow.scopes import Found, Options, fill, local_name, recognise
 from privadv.models.tensorflow.transform_net import TfTransformNet
 
 # (length, kernel, stride): TensorFlow's padding before the first pixel.
@@ -300,3 +304,56 @@ def test_parameters_are_named_as_in_tensorflow() -> None:
     assert "block3/unit_6/bottleneck_v1/conv2/BatchNorm/gamma" in names
     assert "block1/unit_1/bottleneck_v1/shortcut/weights" in names
     assert "block1/unit_2/bottleneck_v1/shortcut/weights" not in names
+
+
+@pytest.mark.parametrize("role", [*ATTACKERS, "budget_0"])
+def test_a_whole_network_gives_the_logits_of_its_published_definition(role: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nn.init, "trunc_normal_", lambda weights, **_: weights)  # all are filled, and drawing takes longest
+    pixels = torch_of(RANDOM.integers(0, 256, (2, 3, 112, 113)).astype("f4"))
+    network = ATTACKERS.get(role, budget_model)()
+    wanted = {statistics: network.logits(pixels, 5, statistics) for statistics in get_args(Statistics)}
+    values = {local_name(name.removeprefix(f"{network.scope}/")): value for name, value in network.values.items()}
+    found = Found(network.scope, Path("checkpoint"), values)
+    own_role, spec = recognise(found, [network.scope], Options())
+    filled, missing, unknown = fill(found, spec)
+    assert (own_role, missing, unknown) == (role, [], [])
+    assert isinstance(spec, TfMobileNet | TfInception | TfResNet)
+    assert isinstance(spec, TfMobileNet) == (network.slim.clipped > 1000)
+    for statistics, logits in wanted.items():
+        model = spec.model_copy(update={"statistics": statistics}).image_network(5)
+        model.load_state_dict(filled.state_dict(), assign=True)
+        with torch.no_grad():
+            got = model.eval()(pixels / 127.5 - 1)
+        torch.testing.assert_close(got, logits, rtol=0, atol=1e-4 * logits.abs().max().item())
+
+
+def test_a_whole_c3d_gives_the_logits_of_its_definition() -> None:
+    size, widths = (5, 40, 56), {"1": 2, "2": 4, "3a": 8, "3b": 8, "4a": 16, "4b": 16, "5a": 16, "5b": 16}
+    values: dict[str, np.ndarray] = {}
+    inputs = 3
+    for name, outputs in widths.items():
+        values[f"wc{name}"] = draw(3, 3, 3, inputs, outputs) * (2 / (27 * inputs)) ** 0.5
+        values[f"bc{name}"] = draw(outputs) * 0.3
+        inputs = outputs
+    for name, shape in {"d1": (16 * 1 * 2 * 2, 6), "d2": (6, 6), "out": (6, 5)}.items():
+        values[f"w{name}"], values[f"b{name}"] = draw(*shape) / shape[0] ** 0.5, draw(shape[1]) * 0.3
+    pixels = torch_of(RANDOM.integers(0, 256, (2, 3, *size)) * 1.0)
+
+    x = pixels / 255
+    for name in widths:
+        kernel, bias = (torch_of(values[f"{kind}c{name}"]) for kind in "wb")
+        x = torch.relu(nn.functional.conv3d(x, kernel.permute(4, 3, 0, 1, 2), bias, padding=1))
+        if name in ("1", "2", "3b", "4b", "5b"):
+            x = nn.functional.max_pool3d(x, (1 if name == "1" else 2, 2, 2), ceil_mode=True)
+    rows = x.numpy().transpose(0, 2, 3, 4, 1).reshape(2, -1)
+    for name in ("d1", "d2"):
+        rows = np.maximum(rows @ values[f"w{name}"] + values[f"b{name}"], 0)
+    wanted = rows @ values["wout"] + values["bout"]
+
+    found = Found("UtilityModule", Path("checkpoint"), values)
+    role, spec = recognise(found, ["UtilityModule"], Options(clip=size))
+    network, missing, unknown = fill(found, spec)
+    assert (role, missing, unknown) == ("target", [], [])
+    with torch.no_grad():
+        got = network.eval()(pixels.float() / 127.5 - 1).numpy()
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())

@@ -29,6 +29,7 @@ from privadv.import_tf import Imported, ImportedModel
 from privadv.models.checkpoint import FilterRef, ReaderRef, Trained, save_weights
 from privadv.models.clip import C3D
 from privadv.models.degradation import Release
+from privadv.models.frame import ResNet
 from privadv.models.library import Torchvision
 from privadv.models.reader import Network, ReaderSpec
 from privadv.models.shelf import NamedModel, Shelf, begin
@@ -47,19 +48,19 @@ BUDGET = ReaderSpec(network=TfMobileNet(width=0.25, decay=0.999, statistics="bat
 FIVE = {"degradation": (FILTER, None), "target": (TARGET, 2), "budget_0": (BUDGET, 3), "budget_1": (BUDGET, 3)}
 
 
-def named(spec: Any, classes: int | None) -> tuple[NamedModel, bytes]:
+def named(spec: Any, classes: int | None, source: str = "here") -> tuple[NamedModel, bytes]:
     data = save_weights(spec.build(classes) if classes else spec.build())
     blob = Blob(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
     kind = "reader" if classes else "filter"
-    return NamedModel(kind=kind, spec=spec.model_dump(mode="json"), classes=classes, weights=blob, source="here"), data
+    return NamedModel(kind=kind, spec=spec.model_dump(mode="json"), classes=classes, weights=blob, source=source), data
 
 
-def an_import(folder: Path, seed: int = 5) -> Path:
+def an_import(folder: Path, seed: int = 5, roles: dict[str, Any] = FIVE) -> Path:
     """What import_tf leaves of a small game."""
     folder.mkdir()
     torch.manual_seed(seed)
     models = {}
-    for role, (spec, classes) in FIVE.items():
+    for role, (spec, classes) in roles.items():
         model, data = named(spec, classes)
         models[role] = ImportedModel(**model.model_dump(), file=f"{role}.safetensors")
         (folder / f"{role}.safetensors").write_bytes(data)
@@ -120,14 +121,16 @@ def clip_set(store: Store) -> ClipSet:
     )  # fmt: skip
 
 
-def pretrained(store: Store, name: str) -> tuple[ClipSet, Trained, Trained, Trained]:
+def pretrained(
+    store: Store, name: str, readers: tuple[ReaderSpec, ...] = (BUDGET, BUDGET)
+) -> tuple[ClipSet, Trained, Trained, Trained]:
     """All pretraining stages, out of the weights ``name`` alone."""
     clips, around = clip_set(store), context(store)
     first = pretrain_degradation.Config(network=FILTER.model_copy(update={"release": Release(noise=0.1)}), start_from=name)
     degradation = pretrain_degradation.run(first, clips, 0, around)
     second = pretrain_target.Config(reader=TARGET, start_from=name)
     target = pretrain_target.run(second, clips, degradation, 0, around)
-    third = pretrain_budget.Config(readers=(BUDGET, BUDGET), start_from=name)
+    third = pretrain_budget.Config(readers=readers, start_from=name)
     return clips, degradation, target, pretrain_budget.run(third, clips, degradation, 0, around)
 
 
@@ -145,6 +148,32 @@ def test_stages_that_start_from_weights_publish_them_untouched(shelf: Shelf, tmp
     game = train_adversarial.run(config, clips, degradation, target, budget, 0, context(shelf.store))
     assert {role: ref.weights for role, ref in game.models.items()} == {role: ref.weights for role, ref in refs.items()}
     assert game.degradation.spec.release.levels == 4
+
+
+def test_no_family_that_an_imported_filter_was_trained_against_can_count_as_unseen(shelf: Shelf, tmp_path: Path) -> None:
+    resnet = ReaderSpec(network=ResNet(width=4, stages=1))
+    roles = {"degradation": (FILTER, None), "target": (TARGET, 2), "budget_0": (resnet, 3), "mobilenet_v1_0.25": (BUDGET, 3)}
+    weights.add(shelf, an_import(tmp_path / "game", roles=roles), "game")
+    stages = pretrained(shelf.store, "game", (resnet, BUDGET))
+    said = r"against game/mobilenet_v1_0\.25, too, and no mobilenet plays.*name mobilenet in attack\.seen$"
+    for name in ("game", None):
+        config = train_adversarial.Config(start_from=name, models=1, batch=4)
+        with pytest.raises(PrivadvError, match=said):
+            train_adversarial.run(config, *stages, 0, context(shelf.store))
+    config = train_adversarial.Config(start_from="game", batch=4)
+    assert len(train_adversarial.run(config, *stages, 0, context(shelf.store)).budget) == 2
+
+
+def test_what_was_not_saved_with_a_filter_was_not_trained_against_it(shelf: Shelf) -> None:
+    own, data = named(FILTER, None, "reconstruction")
+    for role, (spec, classes) in FIVE.items():
+        shelf.add("tree", role, *((own, data) if role == "degradation" else named(spec, classes, f"{role} alone")))
+    alone = FilterRef(spec=FILTER, weights=own.weights)
+    assert shelf.opponents(alone) == {}
+    shelf.add("tree", "budget_2", *named(BUDGET, 3, "reconstruction"))
+    assert shelf.opponents(alone) == {"tree/budget_2": "mobilenet"}
+    other = FilterRef(spec=FILTER, weights=named(FILTER, None)[0].weights)
+    assert shelf.opponents(other) == {}
 
 
 def test_another_network_other_classes_or_no_role_are_one_line(shelf: Shelf, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ FREE = {"release", "glimpse", "dropout"}
 """Settings of a network that its weights leave open."""
 READ = {"reads", "white", "statistics", "decay"}
 """Settings of a network that say how its weights are to be read."""
+ALLIES = {"target", "sports1m"}
+"""Roles of readers that no filter is trained against."""
 S = TypeVar("S", bound=Section)
 
 
@@ -100,6 +102,18 @@ class Shelf:
     def data(self, model: NamedModel) -> bytes:
         """Its weights as safetensors, their sha256 verified."""
         return self.store.get(model.weights, BYTES)
+
+    def opponents(self, filter_: FilterRef) -> dict[str, str]:
+        """Families of the budget models that were saved together with this very filter, by NAME/ROLE: it learned from them."""
+        named = self.names()
+        saved = {where: (where.partition("/")[0], model.source) for where, model in named.items()}
+        games = {saved[where] for where, model in named.items() if model.weights.sha256 == filter_.weights.sha256}
+        refs = {where: model.ref(where) for where, model in named.items() if saved[where] in games}
+        return {
+            where: ref.spec.family
+            for where, ref in refs.items()
+            if isinstance(ref, ReaderRef) and where.rpartition("/")[2] not in ALLIES
+        }
 
     def imported(
         self, name: str, roles: Sequence[str], spec: S, classes: int | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from privadv.errors import PrivadvError
 from privadv.models.checkpoint import FilterRef, FilterSpec, ReaderRef, Trained
 from privadv.models.reader import ReaderSpec
 from privadv.models.shelf import Shelf
@@ -34,3 +37,20 @@ def imported(store: Store, name: str, trained: Trained) -> Trained:
         for role, ref in trained.models.items()
     }
     return trained.model_copy(update={"models": models})
+
+
+def all_opponents_are_told(store: Store, filter_: FilterRef, budget: Sequence[ReaderRef]) -> None:
+    """attack.seen names the families of the budget models that play (``budget``): an imported filter may have had no others.
+
+    Raises:
+        PrivadvError: ``filter_`` was saved with budget models of another family, whose attackers would count as unseen.
+    """
+    play = {ref.spec.family for ref in budget}
+    others = {where: family for where, family in Shelf(store).opponents(filter_).items() if family not in play}
+    if others:
+        families = ", ".join(sorted(set(others.values())))
+        raise PrivadvError(
+            f"start_from: the filter was trained against {', '.join(others)}, too, and no {families} plays here: attackers of it "
+            "would count as unseen: add these readers to pretrain_budget.readers, let them play (train_adversarial.models), and "
+            f"name {families} in attack.seen"
+        )

@@ -26,7 +26,7 @@ from privadv.parallel.group import require_equal
 from privadv.parallel.layers import joint
 from privadv.precision import Precision, learn_in
 from privadv.snapshots import Resumable, Stateful
-from privadv.stages.imported import imported
+from privadv.stages.imported import all_opponents_are_told, imported
 from privadv.stages.stage import StageContext
 from privadv.stages.workbench import Workbench, by_split, put_curves, put_filter, put_reader
 from privadv.training import Curves
@@ -101,12 +101,17 @@ def run(
     seed: int,
     context: StageContext,
 ) -> Trained:
-    """Play all rounds; leaves the filter, the target and the budget models of the game."""
+    """Play all rounds; leaves the filter, the target and the budget models of the game.
+
+    Raises:
+        PrivadvError: weights that it is to start from are not there or do not fit, or the filter had opponents that do not play.
+    """
     start = time.monotonic()
     budget = budget.first(config.models)
     if config.start_from:
         before = (degradation, target, budget)
         degradation, target, budget = (imported(context.store, config.start_from, one) for one in before)
+    all_opponents_are_told(context.store, degradation.degradation, budget.budget)
     torch.manual_seed(seed)
     torch.set_num_threads(context.workers)
     players = _players(config, degradation, target, budget, clips.budget.multi_label, context)
