@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import typing
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -10,13 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from privadv.algorithms import AnyAlgorithm, base, kbeam
+from privadv.algorithms import AnyAlgorithm, base, entropy, kbeam
 from privadv.algorithms.base import Algorithm, AlgorithmConfig, Batch, Feeds, Players, frozen, recovery
 from privadv.algorithms.entropy import EntropyConfig
-from privadv.algorithms.grl import GRLConfig, reverse
-from privadv.algorithms.kbeam import KBeamConfig
+from privadv.algorithms.grl import GRL, GRLConfig, reverse
+from privadv.algorithms.kbeam import KBeam, KBeamConfig
 from privadv.algorithms.restart import RestartConfig, Restarting, _forget
 from privadv.algorithms.uniform import UniformConfig
 from privadv.errors import PrivadvError
@@ -283,35 +285,54 @@ def test_kbeam_stops_the_min_phase_at_the_bar_without_a_step() -> None:
     assert metrics["budget_steps"] == 1 and not moved(before.budget, cast.budget)
 
 
-def fresh_attacker_accuracy(filter_: nn.Module) -> float:
-    """A new reader trained on the filtered toy clips, on fresh ones."""
+def fresh_accuracies(filter_: nn.Module) -> tuple[float, float]:
+    """Of a new target reader and a new attacker, trained on the filtered toy clips, on fresh ones."""
     torch.manual_seed(123)
-    attacker, feeds = reader(), Toy(seed=77)
-    optimizer = torch.optim.Adam(attacker.parameters(), 1e-2)
-    for _ in range(300):
-        clips, labels = feeds.budget()
+    fresh, feeds = [reader(), reader()], Toy(seed=77)
+    optimizer = torch.optim.Adam([parameter for one in fresh for parameter in one.parameters()], 3e-2)
+    for _ in range(100):
+        clips, *labels = feeds.draw(128)
         with torch.no_grad():
             clips = filter_(clips)
         optimizer.zero_grad()
-        classification_loss(attacker(clips), labels).backward()
+        losses = [F.cross_entropy(one(clips), wanted) for one, wanted in zip(fresh, labels, strict=True)]
+        torch.stack(losses).sum().backward()
         optimizer.step()
-    clips, _, labels = Toy(seed=5).draw(512)
-    return (attacker(filter_(clips)).argmax(1) == labels).float().mean().item()
+    clips, *labels = Toy(seed=5).draw(512)
+    said = [one(filter_(clips)).argmax(1) for one in fresh]
+    target, budget = ((answers == wanted).float().mean().item() for answers, wanted in zip(said, labels, strict=True))
+    return target, budget
 
 
-def win(sign: float) -> float:
-    """Play the toy game with privacy weighted by ``sign``; what a fresh attacker then reads."""
+GAMES = [
+    UniformConfig(rounds=25, gamma=6.0, lr_degradation=1e-2, lr_target=1e-2, lr_budget=1e-2),
+    KBeamConfig(rounds=30, max_steps=6, min_steps=20, target_steps=4, lr_max=1e-2, lr_min=3e-2, lr_target=1e-2),
+    EntropyConfig(rounds=40, gamma=4.0, reconstruction=1.0, fool_steps=4, target_steps=5, target_bar=0.99, lr_degradation=1e-2,
+                  lr_target=1e-2, budget_steps=15),
+    GRLConfig(rounds=30, weight=2.0, ramp=False, lr_degradation=1e-2, lr_target=1e-2, lr_budget=3e-2),
+    GRLConfig(rounds=30, weight=1.0, ramp=False, lr_degradation=1e-2, lr_target=3e-2, lr_budget=3e-2, form="alternating"),
+]  # fmt: skip
+
+
+def played(config: AlgorithmConfig, sign: float) -> nn.Module:
+    """The filter, with the noise of its release, that the toy game leaves when privacy weighs ``sign`` times as much."""
     cast = players()
     noisy = nn.Sequential(cast.degradation, _Noise())
-    config = UniformConfig(rounds=60, min_steps=20, lr_degradation=1e-2, lr_target=1e-2, lr_budget=1e-2)
-    config = config.model_copy(
-        update={"gamma": 6.0 * sign}
-    )  # a copy is not validated: no user gets a negative weight
     algorithm = config.build(Players(noisy, cast.target, cast.budget))  # pyright: ignore[reportArgumentType]
+    weigh_privacy(algorithm, sign)
     feeds = Toy()
     for _ in range(config.rounds):
         algorithm.update(feeds)
-    return fresh_attacker_accuracy(noisy)
+    return noisy
+
+
+def weigh_privacy(algorithm: Any, sign: float) -> None:
+    """No user gets a negative weight: a copy of a config is not validated. K-beam weighs nothing, so its ascent is turned."""
+    if isinstance(algorithm, KBeam):
+        algorithm.ascent.param_groups[0]["lr"] *= sign
+    else:
+        weight = "weight" if isinstance(algorithm, GRL) else "gamma"
+        algorithm.config = algorithm.config.model_copy(update={weight: sign * getattr(algorithm.config, weight)})
 
 
 class _Noise(nn.Module):
@@ -319,10 +340,20 @@ class _Noise(nn.Module):
         return clips + 0.3 * torch.randn_like(clips)
 
 
-def test_the_toy_game_is_won_against_a_fresh_attacker_and_lost_with_the_sign_flipped() -> None:
-    assert fresh_attacker_accuracy(Mixer()) > 0.95
-    assert win(+1.0) < 0.62
-    assert win(-1.0) > 0.9
+every_game = pytest.mark.parametrize("config", GAMES, ids=lambda config: f"{config.kind}-{getattr(config, 'form', '')}")
+
+
+@every_game
+def test_the_toy_game_is_won_against_a_fresh_attacker(config: AlgorithmConfig) -> None:
+    target, budget = fresh_accuracies(played(config, +1.0))
+    assert target > 0.95 and budget < 0.62
+
+
+@pytest.mark.parametrize("sign", [0.0, -1.0])
+@every_game
+def test_the_toy_game_is_lost_without_privacy_s_term_and_with_its_sign_flipped(config: AlgorithmConfig, sign: float) -> None:
+    """So that nobody wins it by the way, as a target does that paints so boldly that nothing else is left."""
+    assert fresh_accuracies(played(config, sign))[1] > 0.9
 
 
 def test_uniform_loss_is_kl_from_uniform_and_finite_when_saturated() -> None:
@@ -334,6 +365,9 @@ def test_uniform_loss_is_kl_from_uniform_and_finite_when_saturated() -> None:
     assert losses[1].item() == pytest.approx(float(by_hand), rel=1e-5)
     assert torch.isfinite(losses).all()
     assert uniform_loss(torch.zeros(2, 5), multi_label=True).abs().max() < 1e-6
+    quarter, three_quarters = [-math.log(3), 0.0], [math.log(3), 0.0]  # of the first of two attributes; nothing of the second
+    one_half = (-math.log(1 / 4) - math.log(3 / 4)) / 2 - math.log(2)
+    assert uniform_loss(torch.tensor([quarter, three_quarters]), True).tolist() == pytest.approx([one_half / 2] * 2)
 
 
 def test_frozen_lets_gradients_through_to_the_input_only() -> None:
@@ -389,19 +423,54 @@ def test_one_reversal_step_is_the_saddle_step_by_hand() -> None:
     cast = players()
     algorithm = GRLConfig(steps=1, ramp=False, weight=0.7).build(cast)
     twin = copy.deepcopy(cast)
+    algorithm._joint(Toy())
     feeds = Toy()
-    algorithm._joint(feeds)
-    by_hand = Toy()
-    clips, labels = by_hand.target()
-    private, private_labels = by_hand.budget()
-    losses = [classification_loss(model(twin.degradation(private)), private_labels) for model in twin.budget]
-    loss = (
-        classification_loss(twin.target(twin.degradation(clips)), labels) - 0.7 * torch.stack(losses).mean()
-    )
-    loss.backward()
-    for mine, other in zip(cast.degradation.parameters(), twin.degradation.parameters(), strict=True):
-        assert mine.grad is not None and other.grad is not None
-        assert torch.allclose(mine.grad, other.grad, atol=1e-6)
+    target_loss, budget_loss = losses_of_both(twin, feeds.target(), feeds.budget())
+    assert_gradients(cast.degradation, target_loss - 0.7 * budget_loss, twin.degradation)
+    assert_gradients(cast.target, target_loss, twin.target)
+    assert_gradients(cast.budget, budget_loss, twin.budget)
+
+
+def test_one_alternation_by_hand() -> None:
+    """The readers learn first, each on a batch of its own; the filter then hides from what they have become."""
+    cast = players()
+    algorithm = GRLConfig(steps=1, ramp=False, weight=0.7, form="alternating").build(cast)
+    twin = copy.deepcopy(cast)
+    algorithm._alternate(Toy())
+    feeds = Toy()
+    budget_batch, target_batch = feeds.budget(), feeds.target()
+    target_loss, budget_loss = losses_of_both(twin, target_batch, budget_batch)
+    assert_gradients(cast.budget, budget_loss, twin.budget)
+    assert_gradients(cast.target, target_loss, twin.target)
+    learned = Players(twin.degradation, cast.target, cast.budget)
+    target_loss, budget_loss = losses_of_both(learned, feeds.target(), feeds.budget())
+    assert_gradients(cast.degradation, target_loss - 0.7 * budget_loss, twin.degradation)
+
+
+def losses_of_both(cast: Players, target: Batch, budget: Batch) -> tuple[Tensor, Tensor]:
+    """L_T, and the mean L_b of the ensemble."""
+    each = [F.cross_entropy(model(cast.degradation(budget[0])), budget[1]) for model in cast.budget]
+    return F.cross_entropy(cast.target(cast.degradation(target[0])), target[1]), torch.stack(each).mean()
+
+
+def assert_gradients(mine: nn.Module, loss: Tensor, twin: nn.Module) -> None:
+    """What ``mine`` was given are the gradients of ``loss`` with respect to ``twin``."""
+    wanted = torch.autograd.grad(loss, list(twin.parameters()), retain_graph=True)
+    for parameter, gradient in zip(mine.parameters(), wanted, strict=True):
+        assert gradient.abs().max() > 0 and parameter.grad is not None
+        assert torch.allclose(parameter.grad, gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["reversal", "alternating"])
+def test_lambda_rises_over_the_whole_game(form: str) -> None:
+    """2 / (1 + exp(-10 p)) - 1 is tanh(5 p)."""
+    algorithm = GRLConfig(rounds=2, steps=5, weight=0.5, form=form).build(players())  # pyright: ignore[reportArgumentType]
+    assert algorithm.weight == 0
+    last_of_round = [algorithm.update(Toy())["degradation_weight"] for _ in range(2)]
+    assert last_of_round == pytest.approx([0.5 * math.tanh(5 * 0.4), 0.5 * math.tanh(5 * 0.9)])
+    assert algorithm.weight == pytest.approx(0.5 * 0.9999092)
+    steady = GRLConfig(rounds=2, steps=5, weight=0.5, ramp=False).build(players())
+    assert steady.weight == 0.5
 
 
 class Halves(Toy):
@@ -436,6 +505,17 @@ def test_accumulated_batches_make_one_update_of_them_all(config: AlgorithmConfig
         for mine, theirs in zip(one.state_dict().values(), other.state_dict().values(), strict=True):
             assert torch.allclose(mine, theirs, atol=2e-4)
     assert moved(modules[0][0], players().degradation)
+
+
+def test_the_gradients_of_readers_over_two_batches_by_hand() -> None:
+    cast = players()
+    losses, rights = base.reading_gradients(cast, Halves(), 2)
+    clips, labels = Toy().budget()
+    for model, loss, right in zip(cast.budget, losses, rights, strict=True):
+        said = model(cast.degradation(clips))
+        assert loss.item() == pytest.approx(F.cross_entropy(said, labels).item())
+        assert right.item() == (said.argmax(1) == labels).double().mean().item()
+        assert_gradients(model, F.cross_entropy(said, labels), model)
 
 
 def test_where_two_sets_label_the_tasks_entropy_fools_on_the_target_s() -> None:
@@ -484,6 +564,27 @@ def test_restarting_renews_budget_models_and_their_optimizers_and_nobody_else(st
     assert algorithm.update(Toy())["budget_restarted"] == 1
 
 
+@pytest.mark.parametrize("config", [
+    UniformConfig(lr_budget=1e-2, betas=(0.9, 0.999)), KBeamConfig(), EntropyConfig(), GRLConfig(),
+], ids=lambda config: config.kind)  # fmt: skip
+def test_a_restart_s_updates_by_hand_go_over_as_many_batches_as_the_algorithm_s(config: AlgorithmConfig) -> None:
+    cast, feeds = players(), Toy()
+    if hasattr(config, "accumulate"):
+        config, feeds = config.model_copy(update={"accumulate": 2}), Halves()
+    twin, by_hand = copy.deepcopy(cast), Toy()
+    Restarting(RestartConfig(steps=3, start="pretrained"), config.build(cast))._restart(feeds)
+    batches = [by_hand.budget() for _ in range(3)]
+    for model in twin.budget:
+        optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+        for clips, labels in batches:
+            optimizer.zero_grad()
+            F.cross_entropy(model(twin.degradation(clips)), labels).backward()
+            optimizer.step()
+    for mine, other in zip(cast.budget.parameters(), twin.budget.parameters(), strict=True):
+        assert torch.allclose(mine, other, atol=2e-4)
+    assert torch.equal(feeds.budget()[0][:16], by_hand.budget()[0][:16]), "three whole batches were drawn"
+
+
 @pytest.mark.parametrize("config", CONFIGS[:1] + CONFIGS[3:], ids=lambda config: f"{config.kind}")
 @pytest.mark.parametrize("count", [1, 5])
 def test_any_number_of_budget_models_and_many_labels(config: AlgorithmConfig, count: int) -> None:
@@ -519,22 +620,68 @@ def test_inner_loops_end_when_no_bar_is_ever_reached() -> None:
     assert (metrics["target_steps"], metrics["budget_steps"]) == (4, 3)
 
 
-def test_kbeam_gives_up_after_measurements_without_a_new_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    falling = iter([0.8, 0.7, 0.6, 0.5, 0.4])
-    monkeypatch.setattr(kbeam, "validation_accuracy", lambda *_: next(falling))
-    metrics = KBeamConfig(target_steps=30, target_bar=0.85, patience=3).build(players())._target(Toy())
-    assert metrics["target_steps"] == 3 and metrics["val_target_accuracy"] == 0.5
+@pytest.mark.parametrize(("scores", "steps"), [
+    ([0.85], 0),
+    ([0.5, 0.84, 0.85, 0.9], 2),
+    ([0.8, 0.7, 0.6, 0.5, 0.9], 3),
+    ([0.5, 0.4, 0.4, 0.6, 0.6, 0.5, 0.55, 0.9], 6),
+], ids=["good at once", "the bar", "falling", "a new best and then a plateau"])  # fmt: skip
+def test_kbeam_s_target_phase_ends_at_the_bar_or_on_a_plateau(
+    scores: list[float], steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = iter(scores)
+    monkeypatch.setattr(kbeam, "validation_accuracy", lambda *_: next(measured))
+    metrics = KBeamConfig(patience=3).build(players())._target(Toy())
+    assert (metrics["target_steps"], metrics["val_target_accuracy"]) == (steps, scores[steps])
+
+
+@pytest.mark.parametrize(("scores", "steps"), [([0.85], 0), ([0.5, 0.84, 0.85, 0.9], 2)])
+def test_entropy_s_target_phase_ends_at_the_bar(scores: list[float], steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = iter(scores)
+    monkeypatch.setattr(entropy, "validation_accuracy", lambda *_: next(measured))
+    metrics = EntropyConfig().build(players())._recover(Toy())
+    assert (metrics["target_steps"], metrics["val_target_accuracy"]) == (steps, scores[steps])
+
+
+def updates(algorithm: Algorithm) -> list[float]:
+    """How many updates each budget model has had, by its Adam."""
+    return [max((float(state["step"]) for state in optimizer.state.values()), default=0.0) for optimizer in algorithm.budget]
+
+
+def test_entropy_s_budget_phase_ends_when_every_model_reaches_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = iter(torch.tensor([0.2, 0.3, 1.0, 0.94, 0.94, 1.0, 0.95, 0.96, 0.5, 0.5], dtype=torch.double))
+    monkeypatch.setattr(base, "hits", lambda *_: next(read))
+    algorithm = EntropyConfig().build(players())
+    metrics = algorithm._learn(Toy())
+    assert (metrics["budget_steps"], metrics["budget_0_accuracy"], metrics["budget_1_accuracy"]) == (4, 0.95, 0.96)
+    assert updates(algorithm) == [4, 4]
+
+
+def test_kbeam_s_min_phase_ends_when_the_strongest_reaches_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = iter(torch.tensor([1.0, 0.5, 1.0, 0.98, 0.2, 0.99, 1.0, 1.0], dtype=torch.double))
+    monkeypatch.setattr(base, "hits", lambda *_: next(read))
+    cast = players()
+    cast.budget[1] = Says([[9.0, 0.0]] * 32)  # its loss is the lowest throughout
+    feeds = Toy()
+    feeds.budget = lambda: (feeds.draw()[0], torch.zeros(32, dtype=torch.long))
+    algorithm = KBeamConfig(lr_min=1e-4).build(cast)
+    metrics = algorithm._min(feeds)
+    assert (metrics["budget_steps"], metrics["budget_strongest"], metrics["budget_1_accuracy"]) == (3, 1, 0.99)
+    assert updates(algorithm) == [2, 2], "the gradients of the last are discarded"
+
+
+class Says(nn.Module):
+    """A reader with the same ``logits`` (N, classes) for whatever it sees."""
+
+    def __init__(self, logits: list[list[float]]) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor(logits))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.logits
 
 
 def test_the_maximum_over_the_ensemble_is_taken_for_each_clip() -> None:
-    class Says(nn.Module):
-        def __init__(self, logits: list[list[float]]) -> None:
-            super().__init__()
-            self.logits = nn.Parameter(torch.tensor(logits))
-
-        def forward(self, clips: Tensor) -> Tensor:
-            return self.logits
-
     sure, unsure = [9.0, 0.0], [0.0, 0.0]
     ensemble = nn.ModuleList([Says([sure, unsure]), Says([unsure, sure])])
     cast = Players(Mixer(), reader(), ensemble)  # pyright: ignore[reportArgumentType]
@@ -542,20 +689,51 @@ def test_the_maximum_over_the_ensemble_is_taken_for_each_clip() -> None:
     assert fooled.item() == pytest.approx(uniform_loss(torch.tensor([sure])).item())
 
 
-def test_the_reconstruction_term_by_hand() -> None:
-    cast, t = players(), 20
+LN3 = math.log(3)  # the logit of three quarters
+LN9 = math.log(9)  # of nine tenths
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_what_entropy_s_filter_descends_by_hand(multi_label: bool) -> None:
+    """Logits [z, 0] say p and 1 - p of two classes, which is -(ln p + ln (1 - p)) / 2 - ln 2 nats from knowing nothing; of two
+    attributes p and one half, of which the first is as far and the second not at all."""
+    shift = Mixer()
+    shift.mix.bias.data[:] = torch.tensor([0.1, -0.1, 0.1])  # pyright: ignore[reportOptionalMemberAccess]
+    ensemble = nn.ModuleList([Says([[LN3, 0.0], [0.0, 0.0]]), Says([[0.0, 0.0], [LN9, 0.0]])])
+    cast = Players(shift, Says([[LN3, 0.0], [LN3, 0.0]]), ensemble, multi_label)  # pyright: ignore[reportArgumentType]
+    algorithm = EntropyConfig(gamma=0.7, reconstruction=0.5).build(cast)
+    algorithm.round = 20
+    loss, measured = algorithm._fooling(torch.full((2, 3, 2, 4, 4), 0.5), torch.zeros(2, dtype=torch.long))
+    target_loss = -math.log(3 / 4)
+    three_quarters, nine_tenths = 0.143841, 0.510826
+    fooled = (three_quarters + nine_tenths) / 2 / (2 if multi_label else 1)
+    near = 0.1 * 0.5 * 0.9**2
+    assert measured["target_loss"].item() == pytest.approx(target_loss)
+    assert measured["degradation_fool"].item() == pytest.approx(fooled, rel=1e-5)
+    assert loss.item() == pytest.approx(target_loss + 0.7 * fooled + near, rel=1e-5)
+
+
+def test_one_fooling_step_by_hand() -> None:
+    cast = players()
     torch.nn.init.constant_(cast.degradation.mix.bias, 0.1)  # pyright: ignore
-    algorithm = EntropyConfig(gamma=0.0, reconstruction=0.5).build(cast)
-    algorithm.round = t
+    algorithm = EntropyConfig(gamma=0.7, reconstruction=0.5).build(cast)
+    algorithm.round = 20
     twin = copy.deepcopy(cast)
     algorithm._fool(Toy())
     clips, labels = Toy().target()
     filtered = twin.degradation(clips)
+    away = torch.stack([F.kl_div(model(filtered).log_softmax(1), torch.full((32, 2), 0.5), reduction="none").sum(1)
+                        for model in twin.budget])  # fmt: skip
     near = 0.5 * 0.9**2 * (filtered - clips).abs().mean()
-    (classification_loss(twin.target(filtered), labels) + near).backward()
-    for mine, other in zip(cast.degradation.parameters(), twin.degradation.parameters(), strict=True):
-        assert mine.grad is not None and other.grad is not None
-        assert torch.allclose(mine.grad, other.grad, atol=1e-6)
+    loss = F.cross_entropy(twin.target(filtered), labels) + 0.7 * away.max(0).values.mean() + near
+    assert_gradients(cast.degradation, loss, twin.degradation)
+
+
+def test_entropy_counts_its_rounds() -> None:
+    algorithm = EntropyConfig(target_steps=1, budget_steps=1).build(players())
+    for _ in range(2):
+        algorithm.update(Toy())
+    assert algorithm.round == 2
 
 
 def test_the_seed_s_sigmoid_target_wants_every_attribute_present() -> None:

@@ -64,7 +64,8 @@ class AlgorithmConfig(Section):
 class Algorithm(ABC):
     """Plays rounds. Owns its optimizers; draws as many batches from the feeds as it likes; every inner loop is bounded.
 
-    ``budget``: the optimizers of the budget models, in order, which a restart empties.
+    ``budget``: the optimizers of the budget models, in order, which a restart empties. ``accumulate``: how many batches make one
+    update, a restart's too.
 
     It may be one of several ranks that play the same game, so whatever it decides by or reports goes through
     :func:`privadv.parallel.group.means`.
@@ -72,8 +73,8 @@ class Algorithm(ABC):
 
     budget: Sequence[torch.optim.Optimizer]
 
-    def __init__(self, players: Players) -> None:
-        self.players = players
+    def __init__(self, players: Players, accumulate: int = 1) -> None:
+        self.players, self.accumulate = players, accumulate
 
     @abstractmethod
     def update(self, feeds: Feeds) -> dict[str, float]:
@@ -125,6 +126,24 @@ def reading(players: Players, filtered: Tensor, labels: Tensor) -> tuple[list[Te
     every = [model(filtered) for model in players.budget]
     losses = [classification_loss(logits, labels) for logits in every]
     return losses, {f"budget_{k}_accuracy": hits(logits, labels) for k, logits in enumerate(every)}
+
+
+def reading_gradients(players: Players, feeds: Feeds, batches: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Gradients of every budget model, each on its own mean loss over ``batches``; those losses and the accuracies, scalars."""
+    players.budget.zero_grad(set_to_none=True)
+    losses = [torch.zeros((), dtype=torch.double)] * len(players.budget)
+    rights = list(losses)
+    for _ in range(batches):
+        clips, labels = feeds.budget()
+        with torch.no_grad():
+            filtered = players.degradation(clips)
+        for k, model in enumerate(players.budget):
+            logits = model(filtered)
+            loss = classification_loss(logits, labels)
+            (loss / batches).backward()
+            losses[k] = losses[k] + loss.detach().double() / batches
+            rights[k] = rights[k] + hits(logits, labels).double() / batches
+    return losses, rights
 
 
 def decayed(model: nn.Module, lr: float, decay: float, *others: nn.Parameter) -> torch.optim.Adam:

@@ -61,7 +61,7 @@ class Entropy(Algorithm):
     """See the module."""
 
     def __init__(self, config: EntropyConfig, players: Players) -> None:
-        super().__init__(players)
+        super().__init__(players, config.accumulate)
         self.config, self.round = config, 0
         self.degradation = torch.optim.Adam(players.degradation.parameters(), config.lr_degradation, fused=True)
         self.recovery = recovery(players, config.lr_target, config.decay_target)
@@ -87,7 +87,7 @@ class Entropy(Algorithm):
     def _fool(self, feeds: Feeds) -> dict[str, Tensor]:
         """The filter alone: keep the target's task, make every budget model say nothing, stay near the picture."""
         with frozen(self.players.target, self.players.budget):
-            return descend(self.config.accumulate, lambda: self._fooling(*feeds.target()), self.degradation)
+            return descend(self.accumulate, lambda: self._fooling(*feeds.target()), self.degradation)
 
     def _fooling(self, clips: Tensor, labels: Tensor) -> tuple[Tensor, Measured]:
         filtered = self.players.degradation(clips)
@@ -105,7 +105,7 @@ class Entropy(Algorithm):
     def _recover(self, feeds: Feeds) -> dict[str, float]:
         steps, score = 0, validation_accuracy(self.players, feeds)
         while steps < self.config.target_steps and score < self.config.target_bar:
-            descend(self.config.accumulate, lambda: recovering(self.players, *feeds.target()), self.recovery)
+            descend(self.accumulate, lambda: recovering(self.players, *feeds.target()), self.recovery)
             steps += 1
             score = validation_accuracy(self.players, feeds)
         return {"target_steps": float(steps), "val_target_accuracy": score}
@@ -113,7 +113,7 @@ class Entropy(Algorithm):
     def _learn(self, feeds: Feeds) -> dict[str, float]:
         steps, read = 0, {}
         while steps < self.config.budget_steps:
-            read = reported(descend(self.config.accumulate, lambda: self._learning(*feeds.budget()), *self.budget))
+            read = reported(descend(self.accumulate, lambda: self._learning(*feeds.budget()), *self.budget))
             steps += 1
             if min(self._each(read, "accuracy").values()) >= self.config.budget_bar:
                 break

@@ -75,7 +75,7 @@ class GRL(Algorithm):
     """See the module. The loss of the ensemble is the mean over its budget models."""
 
     def __init__(self, config: GRLConfig, players: Players) -> None:
-        super().__init__(players)
+        super().__init__(players, config.accumulate)
         self.config, self.played = config, 0
         self.degradation = torch.optim.Adam(players.degradation.parameters(), config.lr_degradation, fused=True)
         self.target = decayed(players.target, config.lr_target, config.decay_target)
@@ -110,7 +110,7 @@ class GRL(Algorithm):
 
     def _joint(self, feeds: Feeds) -> dict[str, Tensor]:
         everybody = self.degradation, self.target, *self.budget
-        return descend(self.config.accumulate, lambda: self._joined(feeds), *everybody)
+        return descend(self.accumulate, lambda: self._joined(feeds), *everybody)
 
     def _joined(self, feeds: Feeds) -> tuple[Tensor, Measured]:
         clips, labels = feeds.target()
@@ -121,11 +121,10 @@ class GRL(Algorithm):
         return target_loss + budget_loss, {**kept, **read}
 
     def _alternate(self, feeds: Feeds) -> dict[str, Tensor]:
-        count = self.config.accumulate
-        descend(count, lambda: self._learning(self._budget_loss, *feeds.budget()), *self.budget)
-        descend(count, lambda: self._learning(self._target_loss, *feeds.target()), self.target)
+        descend(self.accumulate, lambda: self._learning(self._budget_loss, *feeds.budget()), *self.budget)
+        descend(self.accumulate, lambda: self._learning(self._target_loss, *feeds.target()), self.target)
         with frozen(self.players.target, self.players.budget):
-            return descend(count, lambda: self._hiding(feeds), self.degradation)
+            return descend(self.accumulate, lambda: self._hiding(feeds), self.degradation)
 
     def _learning(self, loss: Loss, clips: Tensor, labels: Tensor) -> tuple[Tensor, Measured]:
         """What readers descend while the filter stands still."""

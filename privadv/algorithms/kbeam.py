@@ -8,6 +8,7 @@ the seed's code stand in docs/algorithms/kbeam.md.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, Literal
 
 import pydantic
@@ -22,12 +23,13 @@ from privadv.algorithms.base import (
     Players,
     descend,
     frozen,
+    reading_gradients,
     recovering,
     recovery,
     reported,
     validation_accuracy,
 )
-from privadv.models.losses import classification_loss, hits
+from privadv.models.losses import classification_loss
 from privadv.parallel.group import mean, means
 
 
@@ -56,7 +58,7 @@ class KBeam(Algorithm):
     """See the module. The filter has one Adam state for the max and one for the target phase; every budget model has its own."""
 
     def __init__(self, config: KBeamConfig, players: Players) -> None:
-        super().__init__(players)
+        super().__init__(players, config.accumulate)
         self.config, self.strongest = config, 0
         self.ascent = torch.optim.Adam(players.degradation.parameters(), config.lr_max, fused=True)
         self.budget = [torch.optim.Adam(model.parameters(), config.lr_min, fused=True) for model in players.budget]
@@ -83,7 +85,7 @@ class KBeam(Algorithm):
         measured: dict[str, Tensor] = {}
         with frozen(self.players.budget):
             for _ in range(self.config.max_steps):
-                measured = descend(self.config.accumulate, lambda: self._ascending(*feeds.budget()), self.ascent)
+                measured = descend(self.accumulate, lambda: self._ascending(*feeds.budget()), self.ascent)
         return reported(measured)
 
     def _ascending(self, clips: Tensor, labels: Tensor) -> tuple[Tensor, Measured]:
@@ -95,7 +97,8 @@ class KBeam(Algorithm):
         losses, rights, steps = [0.0], [0.0], 0
         while steps < self.config.min_steps:
             steps += 1
-            losses, rights = self._min_gradients(feeds)
+            read = means(list(chain(*reading_gradients(self.players, feeds, self.accumulate))))
+            losses, rights = read[: len(self.budget)], read[len(self.budget) :]
             self.strongest = min(range(len(losses)), key=losses.__getitem__)
             if rights[self.strongest] >= self.config.budget_bar:
                 break
@@ -108,26 +111,6 @@ class KBeam(Algorithm):
             "budget_strongest": float(self.strongest),
             **{f"budget_{k}_accuracy": right for k, right in enumerate(rights)},
         }
-
-    def _min_gradients(self, feeds: Feeds) -> tuple[list[float], list[float]]:
-        """Accumulated gradients of every budget model; its mean loss and accuracy."""
-        count = self.config.accumulate
-        losses: list[float | Tensor] = [0.0] * len(self.budget)
-        rights: list[float | Tensor] = [0.0] * len(self.budget)
-        for optimizer in self.budget:
-            optimizer.zero_grad(set_to_none=True)
-        for _ in range(count):
-            clips, labels = feeds.budget()
-            with torch.no_grad():
-                filtered = self.players.degradation(clips)
-            for k, model in enumerate(self.players.budget):
-                logits = model(filtered)
-                loss = classification_loss(logits, labels)
-                (loss / count).backward()
-                losses[k] += loss.detach().double() / count
-                rights[k] += hits(logits, labels).double() / count
-        read = means([*losses, *rights])
-        return read[: len(losses)], read[len(losses) :]
 
     def _target(self, feeds: Feeds) -> dict[str, float]:
         """Target and filter recover the target's accuracy, until the bar is reached or validation stops improving."""
@@ -150,4 +133,4 @@ class KBeam(Algorithm):
 
     def target_update(self, feeds: Feeds) -> Tensor:
         """One update of target and filter over ``accumulate`` batches; gives this rank's loss, a scalar."""
-        return descend(self.config.accumulate, lambda: recovering(self.players, *feeds.target()), self.recovery)["target_loss"]
+        return descend(self.accumulate, lambda: recovering(self.players, *feeds.target()), self.recovery)["target_loss"]

@@ -10,14 +10,16 @@ import pydantic
 import torch
 from torch import nn
 
-from privadv.algorithms.base import Algorithm, Feeds, step
+from privadv.algorithms.base import Algorithm, Feeds, reading_gradients
 from privadv.config import Section
 from privadv.errors import PrivadvError
-from privadv.models.losses import classification_loss
 
 
 class RestartConfig(Section):
-    """Every ``every`` rounds all budget models begin anew (``start``) and take ``steps`` updates before the game goes on."""
+    """Every ``every`` rounds all budget models begin anew (``start``) and take ``steps`` updates before the game goes on.
+
+    An update goes over as many batches as the algorithm's own do.
+    """
 
     every: int = pydantic.Field(default=100, ge=1)
     steps: int = pydantic.Field(default=200, ge=0)
@@ -28,7 +30,7 @@ class Restarting(Algorithm):
     """Any algorithm with restarts. The Adam state of a budget model goes with it (the seed kept it)."""
 
     def __init__(self, config: RestartConfig, inner: Algorithm) -> None:
-        super().__init__(inner.players)
+        super().__init__(inner.players, inner.accumulate)
         self.config, self.inner, self.round = config, inner, 0
         if config.start == "scratch" and (lasting := unforgettable(inner.players.budget)):
             raise PrivadvError(f"restart.start: scratch: nothing draws {lasting[0]} of the budget models afresh: give its module "
@@ -61,11 +63,9 @@ class Restarting(Algorithm):
         for optimizer in self.budget:
             optimizer.state.clear()
         for _ in range(self.config.steps):
-            clips, labels = feeds.budget()
-            with torch.no_grad():
-                filtered = self.players.degradation(clips)
-            for model, optimizer in zip(self.players.budget, self.budget, strict=True):
-                step(classification_loss(model(filtered), labels), optimizer)
+            reading_gradients(self.players, feeds, self.accumulate)
+            for optimizer in self.budget:
+                optimizer.step()
 
 
 def _forget(module: nn.Module) -> None:
