@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -65,7 +66,7 @@ the paper's networks weigh: TransformNet (width 32, 5 blocks), C3D, MobileNet (w
 
 @dataclass(frozen=True)
 class Measured:
-    """A section's rows; ``load``: the machine's load average when it began."""
+    """A section's rows; ``load``: the machine's load average when it began; ``versions`` of what it ran beside our packages."""
 
     section: str
     rows: tuple[Row, ...]
@@ -73,6 +74,7 @@ class Measured:
     repetitions: int
     threads: int
     load: float
+    versions: tuple[str, ...] = ()
 
 
 def show(measured: Sequence[Measured]) -> None:
@@ -112,7 +114,7 @@ def _figures(one: Measured) -> str:
 def _conditions(one: Measured) -> str:
     cores = len(os.sched_getaffinity(0))
     busy = " Measured beside other work: CPU time, not wall time." if one.load > cores / 2 else ""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "av", "numpy"))
+    packages = ", ".join([*_installed("torch", "av", "numpy"), *one.versions])
     processor = f"{_processor()}, {cores} cores, {torch.backends.cpu.get_cpu_capability()}"
     how = f"{_many(one.repetitions, 'repetition')}, {_many(one.threads, 'thread')} of torch"
     return (
@@ -120,6 +122,13 @@ def _conditions(one: Measured) -> str:
         f"{processor}, load average {one.load:.1f} at the start.{busy}\n"
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {packages}."
     )
+
+
+def _installed(*names: str) -> Iterator[str]:
+    """Each package with its version; a machine that measures on its GPU alone may lack some."""
+    for name in names:
+        with contextlib.suppress(PackageNotFoundError):
+            yield f"{name} {version(name)}"
 
 
 def _many(count: int, what: str) -> str:
