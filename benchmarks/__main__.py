@@ -11,8 +11,8 @@ from pathlib import Path
 from benchmarks.report import Measured, markdown, show
 from privadv.errors import PrivadvError
 
-SECTIONS = ("training", "precision", "extraction", "feeding", "evaluation", "growth", "footprint", "gpu")
-"""Modules of this package; each one's ``rows(repetitions)`` measures. ``versions()``, where it has that, names what else it ran."""
+SECTIONS = ("training", "alternatives", "precision", "extraction", "feeding", "evaluation", "growth", "footprint", "gpu")
+"""Modules of this package; each one's ``rows(repetitions)`` measures; ``versions()``, where it has that, names what else ran."""
 
 PAGE = Path("docs/benchmarks.md")
 
