@@ -11,8 +11,8 @@ from pathlib import Path
 from benchmarks.report import Measured, markdown, show
 from privadv.errors import PrivadvError
 
-SECTIONS = ("training", "precision", "extraction", "feeding", "evaluation", "growth", "footprint", "gpu")
-"""Modules of this package; each one's ``rows(repetitions)`` measures."""
+SECTIONS = ("training", "alternatives", "precision", "extraction", "feeding", "evaluation", "growth", "footprint", "gpu")
+"""Modules of this package; each one's ``rows(repetitions)`` measures; ``versions()``, where it has that, names what else ran."""
 
 PAGE = Path("docs/benchmarks.md")
 
@@ -38,8 +38,9 @@ def _measure(name: str, wanted: argparse.Namespace, command: str) -> Measured:
 
     torch.set_num_threads(wanted.threads)
     before = os.getloadavg()[0]
-    rows = importlib.import_module(f"benchmarks.{name}").rows(wanted.repetitions)
-    return Measured(name, tuple(rows), command, wanted.repetitions, wanted.threads, before)
+    section = importlib.import_module(f"benchmarks.{name}")
+    rows, others = section.rows(wanted.repetitions), getattr(section, "versions", list)()
+    return Measured(name, tuple(rows), command, wanted.repetitions, wanted.threads, before, tuple(others))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -78,6 +78,10 @@ class Untracked:
     def child(self, *_: Any) -> Any:
         return nullcontext(self)
 
+    @property
+    def parent(self) -> Any:
+        return nullcontext(self)
+
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_, **__: None
 

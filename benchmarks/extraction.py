@@ -1,4 +1,4 @@
-"""Frames out of video: one sequential pass with PyAV against seeking and sequential OpenCV, and the ffmpeg command."""
+"""Frames out of video: one sequential pass with PyAV beside OpenCV, seeking and sequential, decord, and the ffmpeg command."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import av
 import numpy as np
 
 from benchmarks.measure import Cost, Row, Work, compared, cost, paired
@@ -21,14 +22,37 @@ from privadv.data.video import count_frames, decode
 from privadv.data.workers import in_order, worker_pool
 
 SIZE = (120, 160)
-FRAMES, SHORT, WINDOW = 900, 60, 16
+FRAMES, SHORT, SCATTERED = 900, 60, 16
 SEEK_STEP = 15
 MANY, LENGTHS = 8, (1, 4, 16)
 EXACT = "flags=bicubic+accurate_rnd+bitexact:in_v_chr_pos=128:in_h_chr_pos=0"
 """Rounding as ours, and 4:2:0 colours where H.264 has them by default and newer releases look for them: between two rows, on the
 left of two columns. FFmpeg 5.1 takes them to lie in the middle of both, which moves colours by half a pixel."""
-OPENCV = Path("build/opencv/bin/python")
-"""An environment that holds OpenCV, and nothing of ours."""
+DECODERS = Path("build/decoders/bin/python")
+"""An environment that holds OpenCV and decord, and nothing of ours."""
+OTHERS = {
+    "OpenCV, a seek a frame": ("opencv_seek", "opencv-python-headless"),
+    "OpenCV, sequential": ("opencv_sequential", "opencv-python-headless"),
+    "decord": ("decord", "decord"),
+}
+"""Ways of ``decoders.py``, and the package that each needs."""
+
+
+def versions() -> list[str]:
+    """What reads video beside us, and the FFmpeg within ours."""
+    found = [f"FFmpeg {av.ffmpeg_version_info} in av"]
+    if shutil.which("ffmpeg"):
+        said = subprocess.run(["ffmpeg", "-version"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        found.append(f"ffmpeg command {said.split()[2]}")
+    return [*found, *(f"{name} {number}" for name, number in installed().items())]
+
+
+def installed() -> dict[str, str]:
+    """The other readers' packages, with their versions."""
+    if not DECODERS.exists():
+        return {}
+    command = [str(DECODERS), str(Path(__file__).with_name("decoders.py"))]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def rows(repetitions: int) -> list[Row]:
@@ -70,10 +94,10 @@ def make(folder: Path) -> dict[str, Path]:
 
 
 def _ways(name: str, path: Path, repetitions: int) -> list[Row]:
-    count = count_frames(path)
-    step = -(-count // WINDOW) if count == SHORT else 1
-    wanted = range(0, count, step)
-    what = f"{'all' if step == 1 else len(wanted)} frames of {name}"
+    count, there = count_frames(path), installed()
+    short = count == SHORT
+    wanted = scattered(count) if short else list(range(count))
+    what = f"{SCATTERED} scattered frames of {name}" if short else f"all frames of {name}"
 
     def ours() -> Cost:
         return cost(lambda: decode(path, wanted, SIZE)).over(len(wanted))
@@ -81,25 +105,28 @@ def _ways(name: str, path: Path, repetitions: int) -> list[Row]:
     def beside(other: str, theirs: Callable[[], Cost]) -> list[Row]:
         return compared(what, other, paired(ours, theirs, repetitions), "ms/frame", 1000)
 
-    def command() -> Cost:
-        return cost(lambda: raw_frames(path)).over(len(wanted))
-
-    if not OPENCV.exists():
-        missing = Row(what, "CPU ms/frame", other="OpenCV", note=f"not measured: not installed in {OPENCV.parents[1]}")
-        return [missing, *beside("ffmpeg command", command)]
-    return [
-        *beside("OpenCV, a seek a frame", lambda: opencv(path, "seek", max(step, SEEK_STEP if step == 1 else 1))),
-        *beside("OpenCV, sequential", lambda: opencv(path, "sequential", step)),
-        *beside("ffmpeg command", command),
-    ]
+    found: list[Row] = []
+    for other, (way, package) in OTHERS.items():
+        if package in there:
+            numbers = wanted[::SEEK_STEP] if way == "opencv_seek" and not short else wanted
+            found += beside(other, partial(decoded_by, path, way, numbers))
+        else:
+            missing = f"not measured: {package} is not installed in {DECODERS.parents[1]}"
+            found.append(Row(what, "CPU ms/frame", other=other, note=missing))
+    return [*found, *beside("ffmpeg command", lambda: cost(lambda: raw_frames(path)).over(len(wanted)))]
 
 
-def opencv(path: Path, way: str, step: int) -> Cost:
+def scattered(count: int) -> list[int]:
+    """The same frames each time, at uneven distances."""
+    return sorted(np.random.default_rng(0).permutation(count)[:SCATTERED].tolist())
+
+
+def decoded_by(path: Path, way: str, wanted: list[int]) -> Cost:
     """The cost of a frame, imports not counted."""
-    script = Path(__file__).with_name("opencv.py")
-    command = [str(OPENCV), str(script), str(path), way, str(step)]
-    found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-    return Cost(found["cpu"], found["wall"]).over(found["frames"])
+    command = [str(DECODERS), str(Path(__file__).with_name("decoders.py")), str(path), way]
+    run = subprocess.run(command, input=json.dumps(wanted), stdout=subprocess.PIPE, text=True, check=True)
+    found = json.loads(run.stdout)
+    return Cost(found["cpu"], found["wall"]).over(len(wanted))
 
 
 def raw_frames(path: Path, options: str = "flags=bicubic") -> np.ndarray:
@@ -134,8 +161,8 @@ def _lengths(name: str, path: Path) -> list[Row]:
         again = ["-stream_loop", str(times - 1), "-i", str(path), "-c", "copy", str(longer)]
         subprocess.run(["ffmpeg", "-v", "error", "-y", *again], check=True)
         count = count_frames(longer)
-        spent = apart(decode, longer, range(0, count, -(-count // WINDOW)), SIZE)
-        found.append(Row(f"peak memory, {WINDOW} of {count:,} frames of {name}", "MB", spent.memory))
+        spent = apart(decode, longer, scattered(count), SIZE)
+        found.append(Row(f"peak memory, {SCATTERED} of {count:,} frames of {name}", "MB", spent.memory))
     return found
 
 

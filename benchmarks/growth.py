@@ -16,6 +16,7 @@ from benchmarks.measure import Row
 from benchmarks.processes import Spent, apart
 from privadv.checkpoints import Checkpoints
 from privadv.console import progress
+from privadv.plan import settled
 from privadv.run_config import RunConfig
 from privadv.stages.stage import LOADED, StageContext
 from privadv.store import Store
@@ -23,7 +24,7 @@ from privadv.store import Store
 CONFIG, FIGURE = Path("configs/smoke.yaml"), Path("docs/images/growth.png")
 AXES = {"takes": "clips", "models": "budget models K", "attackers": "attackers N"}
 TIMES = (1, 2, 4)
-CONCERNED = {"models": ("pretrain_budget", "train_adversarial"), "attackers": ("attack",)}
+CONCERNED = {"models": ("pretrain_budget", "train_adversarial"), "attackers": ("attack", "report")}
 """The stages whose work an axis is; clips are everybody's."""
 
 
@@ -98,7 +99,11 @@ def _stages(size: Size) -> Iterator[Point]:
         raw = stage("render", row="raw", clips=begun["clips"], seed=0).spent.result
         yield (shown := stage("render", row="filter", clips=begun["clips"], seed=0, game=game.spent.result))
         warm = stage("attack", row="raw", clips=raw, seed=0).spent.result
-        yield stage("attack", row="filter", clips=shown.spent.result, seed=0, warm=warm, raw=raw)
+        filtered = shown.spent.result
+        yield (attacked := stage("attack", row="filter", clips=filtered, seed=0, warm=warm, raw=raw))
+        results, learnt = (warm, attacked.spent.result), {**begun, "target": target.spent.result, "budget": budget.spent.result}
+        yield stage("report", **learnt, game=game.spent.result, filtered_clips=(filtered,), results=results,
+                    configuration=settled(config))
 
 
 def _run(name: str, config: RunConfig, given: dict[str, Any]) -> Any:

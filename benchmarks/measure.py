@@ -6,7 +6,7 @@ import gc
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,7 +23,13 @@ class Cost:
         return Cost(self.cpu / count, self.wall / count)
 
 
+def total(costs: Sequence[Cost]) -> Cost:
+    """The cost of all of them."""
+    return Cost(sum(one.cpu for one in costs), sum(one.wall for one in costs))
+
+
 Clock = Literal["cpu", "wall"]
+CLOCKS: dict[Clock, str] = {"cpu": "CPU s", "wall": "wall s"}
 Work = Callable[[], object]
 """What is measured; where it returns a :class:`Cost`, that is its cost, and not what the call took."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -32,24 +33,34 @@ ABOUT = {
     "training": """One update of each phase of K-beam, K = 4, batch 2, 16x112x112, float32: TransformNet (width 32, 5
 blocks), C3D, MobileNet (width 0.6). *Plain PyTorch* is `benchmarks/plain.py`: the same step at PyTorch's defaults,
 from the same weights, on as many threads, and with the C library's memory left alone, where stages keep what they freed
-(`privadv/memory.py`); `tests/test_benchmarks.py` holds both to the same losses. The seed's
+(`privadv/memory.py`); `tests/test_benchmarks.py` holds both to the same losses. Clips and rounds a second are those updates put
+together to a round without validation, whose bars end no phase early. The seed's
 TensorFlow 1.8 code was measured once, on two cores of its own machine, so that its ratio is of no pairs. A matrix
 product took 0.19 s of the clock there; on how many threads is not known: if on two, a core there was about
-half as fast as it seems, and the true ratio is half the printed one. Of GFLOP a second the ratio is ours / theirs. *Stacked* are
+half as fast as it seems, and the true ratio is half the printed one. Of GFLOP, clips and rounds a second the ratio is
+ours / theirs. *Stacked* are
 the same budget models with their weights along a new axis (`benchmarks/stacked.py`).""",
+    "alternatives": """What the project does not do, or not by default, at the sizes above; below 1, it would be the cheaper way.
+*channels_last_3d* lays out C3D's weights and clips with the channels last; the per-frame networks have the like of it already.
+*torch.compile* is measured after it has compiled, which takes up to minutes for each network in every process that trains, and
+a C++ compiler, which the images do not hold. *Recomputed* is gradient checkpointing of each part of the filter,
+`train_adversarial.recompute: true`; peak memory is of a process, weights and Adam's moments included. C3D has no such option: its
+first stage weighs the most, and is the last one that the backward pass reaches, when all others are gone, so that recomputing
+lowers no peak. The budget models have none: their batch norms would count every batch twice.""",
     "precision": """Loss and gradients of each network of `configs/demo.yaml`'s readers on one of its batches, on the CPU.
 bfloat16 as autocast computes it: where the processor has no units for it, PyTorch's kernels for it are slower by far, and
 `precision: float32`, the default, is the one to use.""",
     "extraction": """Frames to 160x120 RGB; the cost of a frame, one thread a side. *A seek a frame* is the seed's
 way; of the long videos it reads every 15th frame. Over many files the ratio is how many times as fast several processes are
-as one. OpenCV runs in an environment of its own: `python3 -m venv build/opencv && build/opencv/bin/pip install
-opencv-python-headless`. With PRIVADV_REFERENCE_DATA set to a folder that has `video/*.mp4`, the first of these is the natural
-video; else FFmpeg's generator makes one.""",
+as one. OpenCV and decord run in an environment of their own (`benchmarks/decoders.py`): `python3 -m venv build/decoders &&
+build/decoders/bin/pip install opencv-python-headless decord`. With PRIVADV_REFERENCE_DATA set to a folder that has `video/*.mp4`,
+the first of these is the natural video; else FFmpeg's generator makes one.""",
     "feeding": """Shuffled batches of 16 clips of 16x112x112 pixels, moved and mirrored, as float32: ours from a split that the
 store's shards were laid out in, *plain local files* from a NumPy file a clip through PyTorch's DataLoader, in the process
 itself on both sides. The set is 1, 4 and 16 times 128 clips in shards of 64 MB in an S3 server on the same machine; laid
-out, it is as large on the local disk. The first batch waits for the layout. Peak memory includes Python, torch and what
-else is imported.""",
+out, it is as large on the local disk. **What is missed:** the first batch of a split waits until all of it is laid out, which
+grows with the set; where 1.2 GB took 1.4 s, the goal of 2 s is passed above about 1.8 GB. Peak memory includes Python,
+torch and what else is imported.""",
     "evaluation": """How often the filter runs while its row is rendered and attacked: rendering filters every clip
 once, for all attackers. The clips too many are one clip, six times, by which rendering measures the filter's pace. A
 release with noise is drawn `render.draws` times for the training clips.""",
@@ -59,13 +70,15 @@ is that of the stage without its imports, memory that of its largest process wit
 ![CPU seconds and peak memory of each stage against clips, budget models and attackers](images/growth.png)""",
     "footprint": """Each stage's module imported in a fresh process, the interpreter's own start included, and what
 the paper's networks weigh: TransformNet (width 32, 5 blocks), C3D, MobileNet (width 0.6).""",
-    "gpu": """`make bench ARGS="--only gpu"` on a machine with a CUDA GPU; batch 32.""",
+    "gpu": """`python -m benchmarks --only gpu` on a machine with a CUDA GPU, which needs torch, numpy, pydantic, pyyaml and rich
+alone; batch 32, both sides in the same precision. *In a CUDA graph* is the same work captured once and replayed, without the
+launches of its kernels; a graph cannot hold a whole phase of the game, which reads its bars back.""",
 }
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A section's rows; ``load``: the machine's load average when it began."""
+    """A section's rows; ``load``: the machine's load average when it began; ``versions`` of what it ran beside our packages."""
 
     section: str
     rows: tuple[Row, ...]
@@ -73,6 +86,7 @@ class Measured:
     repetitions: int
     threads: int
     load: float
+    versions: tuple[str, ...] = ()
 
 
 def show(measured: Sequence[Measured]) -> None:
@@ -112,7 +126,7 @@ def _figures(one: Measured) -> str:
 def _conditions(one: Measured) -> str:
     cores = len(os.sched_getaffinity(0))
     busy = " Measured beside other work: CPU time, not wall time." if one.load > cores / 2 else ""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "av", "numpy"))
+    packages = ", ".join([*_installed("torch", "av", "numpy"), *one.versions])
     processor = f"{_processor()}, {cores} cores, {torch.backends.cpu.get_cpu_capability()}"
     how = f"{_many(one.repetitions, 'repetition')}, {_many(one.threads, 'thread')} of torch"
     return (
@@ -120,6 +134,13 @@ def _conditions(one: Measured) -> str:
         f"{processor}, load average {one.load:.1f} at the start.{busy}\n"
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {packages}."
     )
+
+
+def _installed(*names: str) -> Iterator[str]:
+    """Each package with its version; a machine that measures on its GPU alone may lack some."""
+    for name in names:
+        with contextlib.suppress(PackageNotFoundError):
+            yield f"{name} {version(name)}"
 
 
 def _many(count: int, what: str) -> str:

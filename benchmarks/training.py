@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks import plain
-from benchmarks.measure import Cost, Row, Work, compared, cost, median, paired, rates
+from benchmarks.measure import CLOCKS, Clock, Cost, Row, Work, compared, cost, median, paired, rates, total
 from benchmarks.stacked import Stacked, one_by_one
 from privadv.algorithms.base import Batch, Feeds, Players
 from privadv.algorithms.kbeam import KBeam, KBeamConfig
@@ -28,7 +28,10 @@ SEED_SECONDS = {"max": 17.6, "min": 9.7, "target": 43.2}
 SEED_MATMUL = 0.19
 """Wall seconds of a 2000 x 2000 float32 matrix product on the machine of SEED_SECONDS."""
 
+SCHEDULE = KBeamConfig()
 STEPS = {"max": "filter max step", "min": "budget min step", "target": "target step"}
+UPDATES = {"max": SCHEDULE.max_steps, "min": SCHEDULE.min_steps, "target": SCHEDULE.target_steps}
+"""Of a K-beam round as the paper schedules it, unless a bar ends a phase early."""
 STACKING = "gradients of the budget models, one after the other"
 ACTIONS, PEOPLE = 8, 13
 
@@ -85,10 +88,10 @@ def rows(repetitions: int) -> list[Row]:
     game = ours(PAPER)
     feeds = Fixed(PAPER.clips())
     mine, theirs = steps(game, feeds), plain_steps(port(game, PAPER), feeds)
-    found = []
+    found, costs = [], {}
     with progress("training", len(STEPS) + 3) as bar:
         for name, what in STEPS.items():
-            pairs = paired(
+            costs[name] = pairs = paired(
                 settled(mine[name], keep_freed_memory), settled(theirs[name], give_freed_memory_back), repetitions
             )
             mine_cpu = statistics.median(own.cpu for own, _ in pairs)
@@ -96,6 +99,7 @@ def rows(repetitions: int) -> list[Row]:
             found += compared(what, "plain PyTorch", pairs)
             found.append(Row(what, "CPU s", mine_cpu, "the seed's code, its machine", seed, seed / mine_cpu))
             bar.advance(1)
+        found += [*of_a_round(costs, PAPER, "cpu"), *of_a_round(costs, PAPER, "wall")]
         keep_freed_memory()
         found += compared(STACKING, "stacked, by vmap", paired(*stacking(game, feeds), repetitions))
         bar.advance(1)
@@ -104,6 +108,21 @@ def rows(repetitions: int) -> list[Row]:
         found.append(_ceiling(repetitions))
         bar.advance(1)
     return found
+
+
+def of_a_round(
+    costs: Mapping[str, list[tuple[Cost, Cost]]], sizes: Sizes, clock: Clock, other: str = "plain PyTorch", how: str = ""
+) -> list[Row]:
+    """Clips and rounds a second that UPDATES come to, if each costs what was measured of one."""
+    whole = [
+        [total([pair[side].over(1 / UPDATES[name]) for name, pair in zip(costs, turn, strict=True)]) for side in (0, 1)]
+        for turn in zip(*costs.values(), strict=True)
+    ]
+    pairs = [(own, theirs) for own, theirs in whole]
+    clips = sizes.batch * sum(UPDATES.values())
+    what = f"round of {', '.join(f'{count} {name}' for name, count in UPDATES.items())} steps, K = {sizes.k}{how}"
+    every = ((f"clips/{CLOCKS[clock]}", clips), (f"rounds/1000 {CLOCKS[clock]}", 1000))
+    return [rates(what, unit, pairs, clock, work, other, work) for unit, work in every]
 
 
 def settled(work: Work, memory: Callable[[], None]) -> Work:
@@ -201,10 +220,10 @@ def _ceiling(repetitions: int) -> Row:
     return rates("C3D forward and backward", "GFLOP/CPU s", pairs, "cpu", work / 1e9, "float32 matmul", 2 * 2000**3 / 1e9)
 
 
-def c3d_flops() -> float:
-    """Floating-point operations of one clip's forward pass through the paper's C3D."""
+def c3d_flops(sizes: Sizes = PAPER) -> float:
+    """Floating-point operations of one clip's forward pass through C3D."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        PAPER.c3d().build(ACTIONS)(PAPER.clips()[:1])
+        sizes.c3d().build(ACTIONS)(sizes.clips()[:1])
     return counter.get_total_flops()

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from privadv.algorithms.entropy import EntropyConfig
 from privadv.algorithms.grl import GRLConfig
@@ -18,11 +19,13 @@ from privadv.algorithms.uniform import UniformConfig
 from privadv.checkpoints import Checkpoints
 from privadv.data.manifest import Clip, ClipSet, Geometry, Task
 from privadv.data.shards import write_shards
+from privadv.models import degradation
 from privadv.models.checkpoint import Trained, save_weights
 from privadv.models.clip import R2Plus1D
 from privadv.models.degradation import Release, TransformNet
 from privadv.models.frame import MobileNet, ResNet
 from privadv.models.reader import ReaderSpec
+from privadv.models.tensorflow.transform_net import TfTransformNet
 from privadv.precision import learn_in
 from privadv.stages.stage import StageContext
 from privadv.stages.train_adversarial import Config, run
@@ -162,6 +165,36 @@ def test_a_game_in_half_precision_is_nearly_the_same_and_goes_on_alike(name: str
     with pytest.raises(Killed):
         play(store, half, DyingCheckpoints(store, "killed"))
     assert play(store, half, Checkpoints(store, "killed")).models == straight.models
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_game_that_recomputes_is_the_same(name: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(algorithm=ALGORITHMS[name], batch=8)
+    recomputed: list[object] = []
+    monkeypatch.setattr(degradation, "checkpoint", lambda *a, **b: recomputed.append(a) or checkpoint(*a, **b))
+    kept = play(store, config, Checkpoints(store, "kept")).models
+    assert not recomputed
+    assert play(store, config.model_copy(update={"recompute": True}), Checkpoints(store, "recomputed")).models == kept
+    assert recomputed
+
+
+@pytest.mark.parametrize("spec", [TransformNet(width=4, blocks=2, kernel=3), TfTransformNet(width=4, blocks=2)])
+def test_a_filter_that_recomputes_keeps_less_and_has_the_same_gradients(spec: TransformNet | TfTransformNet) -> None:
+    """Noise and all: what is drawn next is the same, too."""
+    filter_ = spec.model_copy(update={"release": Release(noise=0.1)}).build()
+    clips = torch.rand(2, 3, 4, 16, 16)
+    found, kept = [], []
+    for filter_.recompute in (False, True):
+        torch.manual_seed(0)
+        filter_.zero_grad(set_to_none=True)
+        saved: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, saved=saved: saved.append(x.numel()) or x, lambda x: x):
+            loss = filter_(clips).square().sum()
+        loss.backward()
+        found.append([loss, torch.rand(1), *(p.grad for p in filter_.parameters())])
+        kept.append(sum(saved))
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
+    assert kept[1] < kept[0] / 2
 
 
 def test_what_learns_in_half_precision_gives_floats_and_infers_in_full() -> None:

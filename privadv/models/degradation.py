@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pydantic
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from privadv.config import Section
 from privadv.errors import PrivadvError
@@ -52,9 +54,14 @@ class TransformNet(Section):
 
 
 class Degradation(nn.Module):
-    """Clips (N, 3, T, H, W) in [0, 1] to filtered clips of the same shape and range: ``paint``, then the spec's release."""
+    """Clips (N, 3, T, H, W) in [0, 1] to filtered clips of the same shape and range: ``paint``, then the spec's release.
+
+    ``recompute``: the backward pass computes anew what lies within each part, instead of keeping it (gradient checkpointing, Chen
+    et al. 2016): the same gradients out of less memory in more time.
+    """
 
     spec: Any
+    recompute: bool = False
 
     @property
     def sees_motion(self) -> bool:
@@ -71,6 +78,10 @@ class Degradation(nn.Module):
         the one before it in the clip.
         """
         raise NotImplementedError
+
+    def through(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """One part of the network, as ``recompute`` says."""
+        return checkpoint(part, x, use_reentrant=False) if self.recompute else part(x)
 
 
 class TransformNetwork(Degradation):
@@ -96,8 +107,10 @@ class TransformNetwork(Degradation):
 
     def paint(self, clips: Tensor, before: Tensor | None = None) -> Tensor:
         n, _, t, h, w = clips.shape
-        frames = _frames(with_motion(clips, before) if self.spec.motion else clips)
-        painted = self.last(self.decode(self.blocks(self.encode(frames))))[..., :h, :w]
+        x = _frames(with_motion(clips, before) if self.spec.motion else clips)
+        for part in (*self.encode, *self.blocks, *self.decode):
+            x = self.through(part, x)
+        painted = self.last(x)[..., :h, :w]
         painted = painted.view(n, t, 3, h, w).transpose(1, 2)
         if self.spec.skip:
             return (clips + painted).clamp(0, 1)

@@ -41,6 +41,7 @@ class Config(Section):
     ``models`` is K or M: so many of the pretrained budget models play, the first ones; null lets all of them. ``restart`` gives
     any algorithm the papers' "+". ``release`` replaces the release (gray, noise, levels) that the filter was pretrained with;
     null keeps it. ``precision``: of the networks' arithmetic; weights, losses and releases stay in float32.
+    ``recompute``: the backward pass computes the filter's activations anew; the same game, in less memory and more time.
     """
 
     start_from: str | None = None
@@ -51,6 +52,7 @@ class Config(Section):
     moves: Moves = Moves()
     release: Release | None = None
     precision: Precision = "float32"
+    recompute: bool = False
     checkpoint_rounds: int = pydantic.Field(default=5, ge=1)
 
     @pydantic.model_validator(mode="after")
@@ -159,6 +161,7 @@ def _players(
     filter_, reader = ref.open(context.store), target.target.open(context.store)
     for model in (filter_, reader, models):
         joint(model.to(device()))
+    filter_.recompute = config.recompute
     learn_in(config.precision, filter_, "paint")
     for reader_ in (reader, *models):
         learn_in(config.precision, reader_)

@@ -76,14 +76,23 @@ def decode(media: Media, wanted: Sequence[int], size: tuple[int, int]) -> np.nda
         BadVideo: as for :func:`count_frames`, a frame cannot be decoded, or one of ``wanted`` does not exist.
     """
     first = media if isinstance(media, Path) else media[0].parent
-    scaler, numbers, kept, count = VideoReformatter(), set(wanted), {}, 0
+    scaler, places, count = VideoReformatter(), _places(wanted), 0
+    images = np.empty((len(wanted), *size, 3), np.uint8)
     for frame in _frames(media) if isinstance(media, Path) else map(read_image, media):
-        if count in numbers:
-            kept[count] = upright(frame, size, scaler, first)
+        if count in places:
+            images[places[count]] = upright(frame, size, scaler, first)
         count += 1
-    if missing := numbers - kept.keys():
+    if missing := [number for number in places if not 0 <= number < count]:
         raise BadVideo(first, f"has {count} frames, but frame {min(missing)} was asked for")
-    return np.stack([kept[number] for number in wanted])
+    return images
+
+
+def _places(wanted: Sequence[int]) -> dict[int, list[int]]:
+    """Where in ``wanted`` each of its numbers stands."""
+    places: dict[int, list[int]] = {}
+    for place, number in enumerate(wanted):
+        places.setdefault(number, []).append(place)
+    return places
 
 
 def write_h264(path: Path, frames: Iterable[np.ndarray], fps: int | Fraction, crf: int = 20) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -57,21 +58,27 @@ class TfDegradation(Degradation):
     def paint(self, clips: Tensor) -> Tensor:
         n, c, t, h, w = clips.shape
         x = clips.transpose(1, 2).reshape(n * t, c, h, w).contiguous(memory_format=torch.channels_last)
-        x = F.relu(self._conv(x * self.spec.white, "conv1"))
-        x = F.relu(self._conv(x, "conv2", 2))
-        x = F.relu(self._conv(x, "conv3", 2))
+        x = x * self.spec.white
+        for name, stride in (("conv1", 1), ("conv2", 2), ("conv3", 2)):
+            x = self.through(partial(self._shrink, name=name, stride=stride), x)
         for block in range(1, self.spec.blocks + 1):
-            x = x + self._conv(F.relu(self._conv(x, f"resid{block}_1")), f"resid{block}_2")
-        x = F.relu(self._up(x, "conv_t1"))
-        x = F.relu(self._up(x, "conv_t2"))
+            x = self.through(partial(self._residual, name=f"resid{block}"), x)
+        for name in ("conv_t1", "conv_t2"):
+            x = self.through(partial(self._grow, name=name), x)
         painted = torch.tanh(self._conv(x, "conv_t3")) * 0.5 + 0.5
         return painted[..., :h, :w].reshape(n, t, 3, h, w).transpose(1, 2)
 
+    def _shrink(self, x: Tensor, name: str, stride: int) -> Tensor:
+        return F.relu(self._conv(x, name, stride))
+
+    def _residual(self, x: Tensor, name: str) -> Tensor:
+        return x + self._conv(F.relu(self._conv(x, f"{name}_1")), f"{name}_2")
+
+    def _grow(self, x: Tensor, name: str) -> Tensor:
+        return F.relu(self._norm(conv_transpose_same(x, self.get_parameter(name), 2), name))
+
     def _conv(self, x: Tensor, name: str, stride: int = 1) -> Tensor:
         return self._norm(conv_same(x, self.get_parameter(name), stride), name)
-
-    def _up(self, x: Tensor, name: str) -> Tensor:
-        return self._norm(conv_transpose_same(x, self.get_parameter(name), 2), name)
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         return instance_norm(x, self.get_parameter(f"{name}_scale"), self.get_parameter(f"{name}_shift"))
