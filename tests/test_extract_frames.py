@@ -237,11 +237,11 @@ MADE = {"dataset": "synthetic", "synthetic": {"train_takes": 3, "val_takes": 1, 
 
 def test_the_generator_gives_the_same_frames_on_every_machine() -> None:
     """Whatever NumPy's kernels for its processor: results on other frames could not be laid side by side."""
-    config, digest = SyntheticConfig(train_takes=1, val_takes=0, test_takes=0), hashlib.sha256()
-    for video in videos(config)[:12]:
+    config, digest = SyntheticConfig(), hashlib.sha256()
+    for video in videos(config)[::78]:
         for frame in render(config, video):
             digest.update(frame.tobytes())
-    assert digest.hexdigest()[:16] == "d5c115f75244a30b"
+    assert digest.hexdigest()[:16] == "c6a054c4ec40c573"
 
 
 def test_synthetic_videos_are_split_by_take(store: Store, generator: Generator, tmp_path: Path) -> None:
