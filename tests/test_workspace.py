@@ -96,7 +96,8 @@ def test_a_second_run_is_refused_and_told_by_whom(tmp_path: Path, store_environm
 
 def clean_runs(folder: Path) -> subprocess.CompletedProcess[str]:
     """`make clean-runs`, by the Python that runs this."""
-    command = ["make", "--no-print-directory", "-o", ".venv/.ready", f"BIN={Path(sys.executable).parent}", "CURDIR=/nowhere", "clean-runs"]
+    command = ["make", "--no-print-directory", "-o", ".venv/.ready"]
+    command += [f"BIN={Path(sys.executable).parent}", "CURDIR=/nowhere", "clean-runs"]
     environment = {**os.environ, "PRIVADV_WORKSPACE": str(folder)}
     return subprocess.run(command, cwd=PROJECT, env=environment, text=True, capture_output=True, check=False)
 
