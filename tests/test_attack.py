@@ -68,14 +68,14 @@ def test_the_best_and_the_target_go_on_and_nobody_else(rows: Any) -> None:
     assert found.metrics["A_B_max"] == max(one.accuracy for one in found.attackers)
 
 
-def test_raw_s_target_goes_on_alone_and_others_start_from_its_first_round(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raw_readers_go_on_too_but_others_start_from_their_first_round(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     in_this_process(monkeypatch)
     clips = clip_set(store)
     once, on = (
         attack.run(suite(finals=finals), "raw", clips, 3, context(store, f"raw-{finals is None}"))
         for finals in (None, Finals(best=1, fit=LONG))
     )
-    assert [one.finals for one in (on.target, *on.attackers)].count(True) == 1 and on.target.steps == 15
+    assert [one.finals for one in (on.target, *on.attackers)].count(True) == 2 and on.target.steps == 15
     assert {name: store.get(ref.weights) for name, ref in on.warm.items()} == {
         name: store.get(ref.weights) for name, ref in once.warm.items()
     }

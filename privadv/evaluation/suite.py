@@ -31,7 +31,7 @@ class AttackerSpec(Section):
 class Finals(Section):
     """The second round of an attack: the ``best`` attackers by validation, and the target, go on for ``fit``.
 
-    On raw video the target alone goes on. Twelve attackers with ten times the updates cost ten times as much; the few that read best after the first round are the ones
+    Twelve attackers with ten times the updates cost ten times as much; the few that read best after the first round are the ones
     that more updates help. ``fit`` begins where the first round ended, with a learning rate that rises anew.
     """
 

@@ -126,18 +126,18 @@ def finals(
     weights: Callable[[str], bytes],
     seed: int,
 ) -> list[FitJob]:
-    """The fits of a row's second round, the target's first; none where there is no such round. On raw video, whose attackers
-    have next to nothing left to read, the target goes on alone, so that A_T is of one recipe on every row.
+    """The fits of a row's second round, the target's first; none where there is no such round.
 
     ``results``: of the first round, the target's first; ``weights``: what a reader learned there, by its name.
     """
     final = suite.goes_on(row)
     if final is None:
         return []
-    specs = {TARGET: suite.target, **{one.name: one.reader for one in suite.attackers}}
+    every = (*suite.attackers, *suite.raw_attackers())
+    specs = {TARGET: suite.target, **{one.name: one.reader for one in every}}
     target, *attackers = results
     able = [one for one in attackers if one.start in ALONE]
-    best = sorted(able, key=lambda one: (one.validation, -one.train_loss), reverse=True)[: 0 if row == "raw" else final.best]
+    best = sorted(able, key=lambda one: (one.validation, -one.train_loss), reverse=True)[: final.best]
     return [
         FitJob(
             name=one.name,
