@@ -365,7 +365,7 @@ class _Course:
         return clips, target if self.job.player == "target" else budget, share == 1
 
     def adapt(self, reader: Reader, share: float) -> None:
-        """Show an adaptive reader the statistics of clips that are to ``share`` the row's, and those of the last batch's."""
+        """Show an adaptive reader the statistics of clips that are to ``share`` the row's, and of the last batch's, as moved."""
         if self.statistics and isinstance(reader.treatment, Adaptive):
             (mean, deviation), (raw_mean, raw_deviation) = self.statistics
             shown = share * mean + (1 - share) * raw_mean, share * deviation + (1 - share) * raw_deviation

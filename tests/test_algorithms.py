@@ -349,6 +349,10 @@ def test_the_toy_game_is_won_against_a_fresh_attacker(config: AlgorithmConfig) -
     assert target > 0.95 and budget < 0.62
 
 
+def test_a_fresh_attacker_of_the_toy_game_reads_what_nobody_filters() -> None:
+    assert fresh_accuracies(Mixer())[1] > 0.95
+
+
 @pytest.mark.parametrize("sign", [0.0, -1.0])
 @every_game
 def test_the_toy_game_is_lost_without_privacy_s_term_and_with_its_sign_flipped(config: AlgorithmConfig, sign: float) -> None:

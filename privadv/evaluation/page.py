@@ -276,7 +276,7 @@ def _curves(seed: int, pictures: Sequence[Picture], fold: bool) -> str:
 
 
 def _making(summary: Summary) -> str:
-    first, runs = summary.evidence[0], summary.evidence
+    runs, first = summary.evidence, summary.evidence[0]
     configuration = yaml.safe_dump(json.loads(first.configuration), sort_keys=False, allow_unicode=True)
     versions = table_html(
         ["what", *(f"seed {run.seed}" for run in runs)],
@@ -285,7 +285,7 @@ def _making(summary: Summary) -> str:
     return (
         f"<p>{escape(wording.data(summary))}. {_counts(first)}</p>"
         f"{_details('configuration', f'<pre>{escape(configuration)}</pre>')}"
-        f"{_details('versions', versions)}{_details('seconds a stage', _seconds(summary.evidence))}"
+        f"{_details('versions', versions)}{_details('seconds a stage', _seconds(runs))}"
     )
 
 

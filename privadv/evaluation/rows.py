@@ -117,8 +117,8 @@ def _framediff(levels: float) -> Transform:
 
     def difference(clips: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         change, half = _change(clips), (levels - 1) / 2
-        stored = 0.5 + (_scaled(change) * half).round() / half / 2 if levels else (0.5 + change).clamp(0, 1)
-        return stored.expand(-1, 3, -1, -1, -1)
+        shown = (_scaled(change) * half).round() / half / 2 if levels else change
+        return _around_grey(shown).expand(-1, 3, -1, -1, -1)
 
     return difference
 
@@ -128,6 +128,11 @@ def _change(clips: Tensor) -> Tensor:
     grey = _per_frame(_grey(clips), lambda frames: F.avg_pool2d(frames, 3, 1, 1, count_include_pad=False))
     change = torch.diff(grey, dim=2)
     return torch.cat([change, change[:, :, -1:] if grey.shape[2] > 1 else torch.zeros_like(grey)], 2)
+
+
+def _around_grey(change: Tensor) -> Tensor:
+    """As a picture: no change is middle grey."""
+    return (0.5 + change).clamp(0, 1)
 
 
 def _scaled(change: Tensor) -> Tensor:
@@ -143,12 +148,16 @@ def _noise(deviation: float) -> Transform:
 
 def _noisydiff(deviation: float) -> Transform:
     """The frame difference under that noise: what a noisy filter competes with that nobody had to train."""
-    return lambda clips, labels, generator: _noisy((0.5 + _change(clips)).clamp(0, 1), deviation, generator).expand_as(clips)
+    return _under_noise(_change, deviation)
 
 
 def _scaleddiff(deviation: float) -> Transform:
     """The same with the difference scaled up first, as far as a filter would that is to be read through the noise."""
-    return lambda clips, labels, generator: _noisy(0.5 + _scaled(_change(clips)) / 2, deviation, generator).expand_as(clips)
+    return _under_noise(lambda clips: _scaled(_change(clips)) / 2, deviation)
+
+
+def _under_noise(change: Callable[[Tensor], Tensor], deviation: float) -> Transform:
+    return lambda clips, labels, generator: _noisy(_around_grey(change(clips)), deviation, generator).expand_as(clips)
 
 
 PLANT = 2 / 255
