@@ -568,6 +568,22 @@ def test_restarting_renews_budget_models_and_their_optimizers_and_nobody_else(st
     assert algorithm.update(Toy())["budget_restarted"] == 1
 
 
+@pytest.mark.parametrize("config", [UniformConfig(), KBeamConfig()], ids=lambda config: config.kind)
+def test_after_a_restart_the_strongest_is_the_one_that_now_reads_best(config: AlgorithmConfig) -> None:
+    cast, feeds = players(budgets=3), Toy()
+    for k, updates in enumerate([0, 0, 80]):
+        optimizer = torch.optim.Adam(cast.budget[k].parameters(), 1e-2)
+        for _ in range(updates):
+            clips, labels = feeds.budget()
+            optimizer.zero_grad()
+            classification_loss(cast.budget[k](clips), labels).backward()
+            optimizer.step()
+    algorithm = Restarting(RestartConfig(steps=1, start="pretrained"), config.build(cast))
+    assert algorithm.inner.memory() == {"strongest": 0}
+    algorithm._restart(feeds)
+    assert algorithm.inner.memory() == {"strongest": 2}
+
+
 @pytest.mark.parametrize("config", [
     UniformConfig(lr_budget=1e-2, betas=(0.9, 0.999)), KBeamConfig(), EntropyConfig(), GRLConfig(),
 ], ids=lambda config: config.kind)  # fmt: skip

@@ -91,6 +91,24 @@ class Algorithm(ABC):
     def remember(self, memory: dict[str, Any]) -> None:  # noqa: B027  most algorithms have nothing to remember
         """Take back what :meth:`memory` gave."""
 
+    def compare(self, losses: Sequence[float]) -> None:  # noqa: B027  most algorithms play against all budget models alike
+        """Hear the latest loss of every budget model, in order, also after a restart."""
+
+
+class AgainstStrongest(Algorithm):
+    """An algorithm whose filter fools one budget model at a time, ``strongest``: that of the lowest loss when last compared."""
+
+    strongest = 0
+
+    def memory(self) -> dict[str, Any]:
+        return {"strongest": self.strongest}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        self.strongest = memory["strongest"]
+
+    def compare(self, losses: Sequence[float]) -> None:
+        self.strongest = min(range(len(losses)), key=losses.__getitem__)
+
 
 @torch.no_grad()
 def validation_accuracy(players: Players, feeds: Feeds) -> float:

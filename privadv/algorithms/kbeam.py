@@ -9,14 +9,14 @@ the seed's code stand in docs/algorithms/kbeam.md.
 from __future__ import annotations
 
 from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
 import pydantic
 import torch
 from torch import Tensor
 
 from privadv.algorithms.base import (
-    Algorithm,
+    AgainstStrongest,
     AlgorithmConfig,
     Feeds,
     Measured,
@@ -54,12 +54,12 @@ class KBeamConfig(AlgorithmConfig):
         return KBeam(self, players)
 
 
-class KBeam(Algorithm):
+class KBeam(AgainstStrongest):
     """See the module. The filter has one Adam state for the max and one for the target phase; every budget model has its own."""
 
     def __init__(self, config: KBeamConfig, players: Players) -> None:
         super().__init__(players, config.accumulate)
-        self.config, self.strongest = config, 0
+        self.config = config
         self.ascent = torch.optim.Adam(players.degradation.parameters(), config.lr_max, fused=True)
         self.budget = [torch.optim.Adam(model.parameters(), config.lr_min, fused=True) for model in players.budget]
         self.recovery = recovery(players, config.lr_target, config.decay_target)
@@ -70,12 +70,6 @@ class KBeam(Algorithm):
             "recovery": self.recovery,
             **{f"descent_{k}": optimizer for k, optimizer in enumerate(self.budget)},
         }
-
-    def memory(self) -> dict[str, Any]:
-        return {"strongest": self.strongest}
-
-    def remember(self, memory: dict[str, Any]) -> None:
-        self.strongest = memory["strongest"]
 
     def update(self, feeds: Feeds) -> dict[str, float]:
         return {**self._max(feeds), **self._min(feeds), **self._target(feeds)}
@@ -99,7 +93,7 @@ class KBeam(Algorithm):
             steps += 1
             read = means(list(chain(*reading_gradients(self.players, feeds, self.accumulate))))
             losses, rights = read[: len(self.budget)], read[len(self.budget) :]
-            self.strongest = min(range(len(losses)), key=losses.__getitem__)
+            self.compare(losses)
             if rights[self.strongest] >= self.config.budget_bar:
                 break
             for optimizer in self.budget:

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import pydantic
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from privadv.algorithms.base import Algorithm, Feeds, reading_gradients
 from privadv.config import Section
 from privadv.errors import PrivadvError
+from privadv.parallel.group import means
 
 
 class RestartConfig(Section):
@@ -62,10 +63,13 @@ class Restarting(Algorithm):
             self.players.budget.apply(_forget)
         for optimizer in self.budget:
             optimizer.state.clear()
+        losses: list[Tensor] = []
         for _ in range(self.config.steps):
-            reading_gradients(self.players, feeds, self.accumulate)
+            losses, _ = reading_gradients(self.players, feeds, self.accumulate)
             for optimizer in self.budget:
                 optimizer.step()
+        if losses:
+            self.inner.compare(means(losses))
 
 
 def _forget(module: nn.Module) -> None:

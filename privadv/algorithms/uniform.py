@@ -8,13 +8,13 @@ uniform.md names the deviations.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pydantic
 import torch
 from torch import Tensor
 
-from privadv.algorithms.base import Algorithm, AlgorithmConfig, Feeds, Players, frozen, reported, step
+from privadv.algorithms.base import AgainstStrongest, AlgorithmConfig, Feeds, Players, frozen, reported, step
 from privadv.models.degradation import rate, release
 from privadv.models.losses import classification_loss, hits, uniform_loss
 from privadv.parallel.group import means
@@ -46,12 +46,12 @@ class UniformConfig(AlgorithmConfig):
         return Uniform(self, players)
 
 
-class Uniform(Algorithm):
+class Uniform(AgainstStrongest):
     """See the module; the strongest model is the one with the lowest mean loss in the last budget phase."""
 
     def __init__(self, config: UniformConfig, players: Players) -> None:
         super().__init__(players)
-        self.config, self.strongest = config, 0
+        self.config = config
 
         def adam(module: torch.nn.Module, rate: float) -> torch.optim.Adam:
             return torch.optim.Adam(module.parameters(), rate, betas=config.betas, fused=True)
@@ -66,12 +66,6 @@ class Uniform(Algorithm):
             "target": self.target,
             **{f"budget_{k}": optimizer for k, optimizer in enumerate(self.budget)},
         }
-
-    def memory(self) -> dict[str, Any]:
-        return {"strongest": self.strongest}
-
-    def remember(self, memory: dict[str, Any]) -> None:
-        self.strongest = memory["strongest"]
 
     def update(self, feeds: Feeds) -> dict[str, float]:
         fooled = [self._fool(feeds) for _ in range(self.config.fool_steps)][-1]
@@ -117,7 +111,7 @@ class Uniform(Algorithm):
         count = len(self.budget)
         learned = means([scalar for k in range(count) for scalar in self._learn_one(k, pool)])
         losses, rights = learned[::2], learned[1::2]
-        self.strongest = min(range(len(losses)), key=losses.__getitem__)
+        self.compare(losses)
         return {
             "budget_loss_min": min(losses),
             "budget_accuracy_max": max(rights),
