@@ -326,7 +326,7 @@ def test_numbers_of_the_rows() -> None:
         kept, leaked, converged, attackers = ROWS[row.name]
         assert (row.target.value, row.leakage.value) == pytest.approx((kept, leaked), abs=0.003)
         assert row.target.low < row.target.value < row.target.high
-        assert (row.converged, row.attackers, row.lower_bound) == (converged, attackers, converged < 4)
+        assert (row.converged, row.attackers, row.lower_bound) == (converged, attackers, converged < 4 and leaked < 1)
     own = found.row("filter")
     assert own.strongest[0].name == "densenet/standardised/scratch" and not own.strongest[0].seen
     assert own.unseen_leakage == own.leakage.value > own.mean_leakage
@@ -487,6 +487,12 @@ def test_leakage_does_not_count_without_the_controls() -> None:
     rows = tuple(one for one in evidence.results if one.row != "planted:temporal")
     found = summarise([evidence.model_copy(update={"results": rows})])
     assert not found.counts and "planted:temporal was not in this run" in wording.verdict(found)
+
+
+@pytest.mark.parametrize(("leaked", "bound"), [(0.99, True), (1.0, False)])
+def test_nobody_reads_more_than_everything(leaked: float, bound: bool) -> None:
+    found = summary(Made(Memory(), rows={"raw": (0.97, leaked, 3, 12)})).row("raw")
+    assert (found.converged, found.lower_bound) == (3, bound)
 
 
 def test_seeds_are_pooled() -> None:

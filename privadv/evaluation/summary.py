@@ -110,8 +110,8 @@ class Row:
 
     @property
     def lower_bound(self) -> bool:
-        """Too few attackers converged to say that nobody reads more."""
-        return self.converged < ENOUGH
+        """Too few attackers converged to say that nobody reads more, and more is there to be read."""
+        return self.converged < ENOUGH and any(reader.score < 1 for reader in self.strongest)
 
     @property
     def went_on(self) -> bool:
