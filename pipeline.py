@@ -51,6 +51,7 @@ from privadv.sweep import expanded
 from privadv.workspace import Workspace
 
 PROJECT = Path(__file__).resolve().parent
+IMAGES_BUILT = PROJECT / "build" / "images.json"
 STAGES = (
     extract_frames,
     pretrain_degradation,
@@ -168,9 +169,11 @@ def run(options: argparse.Namespace) -> None:
     rerun = marked(options.rerun)
     arguments = [parameters(config, rerun) for config in configs]
     contained = options.runner == "docker"
+    if options.images and not contained:
+        raise PrivadvError(f"--images {options.images}: only --runner docker runs in images: add it, or leave --images out")
     # Apart, because kfp's cache does not tell what an image made from what this Python made.
     folder = workspace() / CONTAINERS if contained else workspace()
-    launcher = Containers.open(options.images, read_here(configs[0])) if contained else Processes()
+    launcher = Containers.open(options.images or IMAGES_BUILT, read_here(configs[0])) if contained else Processes()
     with LocalRunner(launcher) as runner, Workspace(folder, apart=contained) as held, _environment(held.environment()):
         store = Store.from_environment()
         cache, reports = held.cache / _identity(store), []
@@ -378,8 +381,8 @@ def _parser() -> argparse.ArgumentParser:
             seeds.add_argument("--seeds", type=_seeds, help="such as 0,1,2: a run each, then one report")
             options.add_argument("--runner", choices=("process", "docker"), default="process",
                                  help="docker: in the images, by Docker or podman")
-            options.add_argument("--images", type=Path, default=PROJECT / "build" / "images.json",
-                                 help="which images there are, as `make images` has written it")
+            options.add_argument("--images", type=Path, help=f"which images there are, if not what `make images` has written to "
+                                                             f"{IMAGES_BUILT.relative_to(PROJECT)}")
         else:
             options.add_argument("--images", type=Path, help="pin the images that `make push-images` has named in this file")
         if verb is compile_pipeline:

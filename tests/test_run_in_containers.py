@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,16 +113,18 @@ def test_containers_get_the_network_and_nothing_else(monkeypatch: pytest.MonkeyP
     assert given["user"] == (f"{os.getuid()}:{os.getgid()}" if os.getuid() else None)
 
 
-def refused(*arguments: str, **environment: str) -> str:
-    """What a run says that cannot begin."""
-    command = [sys.executable, "pipeline.py", "run", "--runner", "docker", "--config", "configs/smoke.yaml"]
-    done = subprocess.run([*command, *arguments], cwd=PROJECT, text=True, capture_output=True, timeout=120,
-                          env={**os.environ, **environment})
-    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
-    return done.stderr
+def test_a_run_that_cannot_begin_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*arguments: str, runner: str = "docker") -> str:
+        command = ["pipeline.py", "run", "--runner", runner, "--config", str(PROJECT / "configs" / "smoke.yaml")]
+        monkeypatch.setattr(sys, "argv", [*command, *arguments])
+        assert pipeline.main() == 2
+        said = capsys.readouterr()
+        assert said.out == "" and len(said.err.splitlines()) == 1
+        return said.err
 
-
-def test_a_run_that_cannot_begin_says_why(tmp_path: Path) -> None:
+    monkeypatch.setenv("PRIVADV_WORKSPACE", str(tmp_path / "workspace"))
     images, nobody = tmp_path / "images.json", f"unix://{tmp_path}/none.sock"
     assert "is not there: build the images with `make images`" in refused("--images", str(images))
     images.write_text("[]")
@@ -131,10 +132,12 @@ def test_a_run_that_cannot_begin_says_why(tmp_path: Path) -> None:
     images.write_text(json.dumps({"privadv/extract": "privadv/extract:v1"}))
     assert "names no image for pretrain-degradation" in refused("--images", str(images))
     images.write_text(json.dumps(IMAGES))
-    assert "no container engine answers at unix://" in refused("--images", str(images), DOCKER_HOST=nobody)
+    assert "only --runner docker runs in images" in refused("--images", str(images), runner="process")
     elsewhere = ("--set", "extract_frames.dataset=sbu", "--set", "extract_frames.root=videos")
     said = refused(*elsewhere, "--images", str(images))
     assert "extract_frames.root = 'videos': containers need the absolute path of something that exists" in said
+    monkeypatch.setenv("DOCKER_HOST", nobody)
+    assert "no container engine answers at unix://" in refused("--images", str(images))
 
 
 def test_containers_are_given_all_that_a_run_reads_here(tmp_path: Path) -> None:

@@ -216,26 +216,30 @@ def test_wait_gives_up_when_the_server_is_gone_for_long() -> None:
         Server(host, None, Login()).follow("run-1", seconds=0)
 
 
-def test_as_a_user_runs_it(tmp_path: Path) -> None:
+def test_as_a_user_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     kfp = FakeKfp(token="good")
     kfp.states = ["FAILED"]
     bad = tmp_path / "bad.yaml"
     bad.write_text(SMOKE.read_text().replace("seed: 0", "seed: none"))
     with serving(kfp) as host:
-        command = [sys.executable, "pipeline.py", "submit", "--host", host, "--wait", "--rerun", "report", "--config"]
+        command = ["pipeline.py", "submit", "--host", host, "--wait", "--rerun", "report", "--config"]
         environment = os.environ | {"PRIVADV_KFP_TOKEN": "good", "HOME": str(tmp_path)}
-        done = subprocess.run([*command, str(SMOKE)], cwd=PROJECT, text=True, capture_output=True, env=environment)
-        asked = len(kfp.asked)
-        refused = subprocess.run([*command, str(bad)], cwd=PROJECT, text=True, capture_output=True, env=environment)
-        often = [*command, str(SMOKE), "--every"]
-        followed, never = (subprocess.run([*often, seconds], cwd=PROJECT, text=True, capture_output=True, env=environment)
-                           for seconds in ("3600", "0"))  # fmt: skip
+        done = subprocess.run([sys.executable, *command, str(SMOKE)], cwd=PROJECT, text=True, capture_output=True,
+                              env=environment)
+        asked, refusals = len(kfp.asked), []
+        for mistaken in ([str(bad)], [str(SMOKE), "--every", "3600"]):
+            monkeypatch.setattr(sys, "argv", [*command, *mistaken])
+            assert pipeline.main() == 2
+            refusals.append(capsys.readouterr().err)
+        monkeypatch.setattr(sys, "argv", [*command, str(SMOKE), "--every", "0"])
+        with pytest.raises(SystemExit, match="2"):
+            pipeline.main()
     assert done.returncode == 1 and done.stderr == "", done.stderr
     assert f"run: {host}/#/runs/details/run-1\n" in done.stdout and "failed: attack\n" in done.stdout
     assert kfp.runs[0]["runtime_config"]["parameters"]["rerun"].startswith("report@")
-    assert refused.returncode == 2 and "key 'seed' = 'none'" in refused.stderr and len(kfp.asked) == asked
-    assert followed.returncode == 2 and "privadv: pipeline: --wait follows one run" in followed.stderr
-    assert never.returncode == 2 and "'0' is no number of seconds" in never.stderr
+    assert len(kfp.asked) == asked
+    assert "key 'seed' = 'none'" in refusals[0] and "privadv: pipeline: --wait follows one run" in refusals[1]
+    assert "'0' is no number of seconds" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [bad]
 
 
