@@ -52,7 +52,8 @@ def test_in_32_bit_twenty_updates_of_filter_and_target_stay_those_of_the_plain_p
 
 def test_in_32_bit_every_update_has_the_loss_and_gradients_of_the_plain_port(unrounded: None) -> None:
     """Each begins with our weights: Adam and the batch norms of two clips turn a last bit into a step, so that budget models part
-    in a few updates, the port's own on one thread and on two as well. Where a last bit switches a ReLU, gradients differ.
+    in a few updates, the port's own on one thread and on two as well. Where a last bit switches a ReLU, gradients differ. A loss near 0
+    is the small difference of large logits and has their last bits: hence an absolute tolerance beside the relative one.
     """
     game, other, mine, theirs = both(SMALL, torch.float32)
     apart_by: dict[str, list[float]] = {name: [] for name in STEPS}
@@ -60,7 +61,7 @@ def test_in_32_bit_every_update_has_the_loss_and_gradients_of_the_plain_port(unr
         name = list(STEPS)[update % len(STEPS)]
         take(other, game)
         losses = updated(name, update, mine, theirs)
-        assert losses[0] == pytest.approx(losses[1], rel=1e-4), f"{name}, update {update}"
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=3e-5), f"{name}, update {update}"
         for own, one in learners(name, game, other):
             apart_by[name].append(float(gradient(own).sub(gradient(one)).norm() / gradient(one).norm()))
     assert all(np.median(each) < 1e-3 and max(each) < 0.5 for each in apart_by.values()), apart_by
