@@ -64,7 +64,7 @@ def test_in_32_bit_every_update_has_the_loss_and_gradients_of_the_plain_port(unr
         assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=3e-5), f"{name}, update {update}"
         for own, one in learners(name, game, other):
             apart_by[name].append(float(gradient(own).sub(gradient(one)).norm() / gradient(one).norm()))
-    assert all(np.median(each) < 1e-3 and max(each) < 0.5 for each in apart_by.values()), apart_by
+    assert all(np.median(each) < 1e-2 and max(each) < 0.5 for each in apart_by.values()), apart_by
 
 
 def test_in_32_bit_a_release_seldom_falls_to_the_other_side_of_a_grey_level() -> None:
