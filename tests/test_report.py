@@ -491,8 +491,13 @@ def test_leakage_does_not_count_without_the_controls() -> None:
 
 @pytest.mark.parametrize(("leaked", "bound"), [(0.99, True), (1.0, False)])
 def test_nobody_reads_more_than_everything(leaked: float, bound: bool) -> None:
-    found = summary(Made(Memory(), rows={"raw": (0.97, leaked, 3, 12)})).row("raw")
-    assert (found.converged, found.lower_bound) == (3, bound)
+    evidence = Made(Memory(), rows={"filter": (0.86, leaked, 3, 12)}).evidence()
+    found = summarise([evidence])
+    assert (found.row("filter").converged, found.row("filter").lower_bound) == (3, bound)
+    assert ("counts by the controls alone and stays a lower bound: 3 of 12" in wording.verdict(found)) == bound
+    assert wording.verdict(found).startswith("The leakage counts by the controls alone")
+    unread = tuple(one for one in evidence.results if one.row != "planted:temporal")
+    assert not summarise([evidence.model_copy(update={"results": unread})]).counts
 
 
 def test_seeds_are_pooled() -> None:

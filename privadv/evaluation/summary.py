@@ -109,9 +109,14 @@ class Row:
         )
 
     @property
+    def enough_converged(self) -> bool:
+        """Enough to say that nobody reads more."""
+        return self.converged >= ENOUGH
+
+    @property
     def lower_bound(self) -> bool:
-        """Too few attackers converged to say that nobody reads more, and more is there to be read."""
-        return self.converged < ENOUGH and any(reader.score < 1 for reader in self.strongest)
+        """Too few attackers converged, and more is there to be read."""
+        return not self.enough_converged and any(reader.score < 1 for reader in self.strongest)
 
     @property
     def went_on(self) -> bool:
@@ -224,7 +229,7 @@ class Summary:
     def counts(self) -> bool:
         """Whether the filter's leakage is evidence: four attackers converged, or all possible controls were read."""
         read, own = {row.name for row in self.controls if row.read}, self.row("filter")
-        return own.attackers >= ENOUGH and (not own.lower_bound or set(self.plantable) <= read)
+        return own.attackers >= ENOUGH and (own.enough_converged or set(self.plantable) <= read)
 
     @property
     def plantable(self) -> tuple[str, ...]:

@@ -137,10 +137,10 @@ def verdict(summary: Summary) -> str:
     own, found = summary.row("filter"), {row.name: row for row in summary.controls}
     if not summary.counts:
         opening = "The leakage does not count as evidence of privacy"
-    elif own.lower_bound:
-        opening = "The leakage counts by the controls alone and stays a lower bound"
-    else:
+    elif own.enough_converged:
         opening = "The leakage counts as evidence"
+    else:
+        opening = f"The leakage counts by the controls alone{' and stays a lower bound' if own.lower_bound else ''}"
     controls = [f"{name} {_reading(found.get(name))}" for name in summary.plantable]
     return (
         f"{opening}: {own.converged} of {own.attackers} attackers of the filter converged ({ENOUGH} are enough)"
