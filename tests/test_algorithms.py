@@ -108,6 +108,16 @@ def players(budgets: int = 2) -> Players:
     return Players(Mixer(), reader(), nn.ModuleList(reader() for _ in range(budgets)))  # pyright: ignore[reportArgumentType]
 
 
+def teach(model: nn.Module, feeds: Feeds, updates: int) -> None:
+    """Let a budget model learn the unfiltered clips."""
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(updates):
+        clips, labels = feeds.budget()
+        optimizer.zero_grad()
+        classification_loss(model(clips), labels).backward()
+        optimizer.step()
+
+
 def moved(before: nn.Module, after: nn.Module) -> bool:
     return any(
         not torch.equal(a, b)
@@ -250,12 +260,7 @@ def test_fooling_moves_filter_and_target_but_no_budget_model() -> None:
 def test_kbeam_max_phase_moves_the_filter_alone_and_upwards() -> None:
     cast, feeds = players(), Toy()
     for model in cast.budget:
-        optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-        for _ in range(60):
-            clips, labels = feeds.budget()
-            optimizer.zero_grad()
-            classification_loss(model(clips), labels).backward()
-            optimizer.step()
+        teach(model, feeds, 60)
     before = copy.deepcopy(cast)
     algorithm = KBeamConfig(max_steps=20, lr_max=1e-2).build(cast)
     clips, labels = Toy(seed=9).budget()
@@ -267,12 +272,7 @@ def test_kbeam_max_phase_moves_the_filter_alone_and_upwards() -> None:
 
 def test_kbeam_remembers_the_budget_model_of_the_lowest_loss() -> None:
     cast, feeds = players(budgets=3), Toy()
-    optimizer = torch.optim.Adam(cast.budget[2].parameters(), 1e-2)
-    for _ in range(80):
-        clips, labels = feeds.budget()
-        optimizer.zero_grad()
-        classification_loss(cast.budget[2](clips), labels).backward()
-        optimizer.step()
+    teach(cast.budget[2], feeds, 80)
     algorithm = KBeamConfig(min_steps=1).build(cast)
     algorithm._min(feeds)
     assert algorithm.strongest == 2
@@ -571,13 +571,7 @@ def test_restarting_renews_budget_models_and_their_optimizers_and_nobody_else(st
 @pytest.mark.parametrize("config", [UniformConfig(), KBeamConfig()], ids=lambda config: config.kind)
 def test_after_a_restart_the_strongest_is_the_one_that_now_reads_best(config: AlgorithmConfig) -> None:
     cast, feeds = players(budgets=3), Toy()
-    for k, updates in enumerate([0, 0, 80]):
-        optimizer = torch.optim.Adam(cast.budget[k].parameters(), 1e-2)
-        for _ in range(updates):
-            clips, labels = feeds.budget()
-            optimizer.zero_grad()
-            classification_loss(cast.budget[k](clips), labels).backward()
-            optimizer.step()
+    teach(cast.budget[2], feeds, 80)
     algorithm = Restarting(RestartConfig(steps=1, start="pretrained"), config.build(cast))
     assert algorithm.inner.memory() == {"strongest": 0}
     algorithm._restart(feeds)

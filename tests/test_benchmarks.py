@@ -50,21 +50,30 @@ def test_in_32_bit_twenty_updates_of_filter_and_target_stay_those_of_the_plain_p
         assert ours_ == pytest.approx(other, rel=1e-4), f"update {update}"
 
 
-def test_in_32_bit_every_update_has_the_loss_and_gradients_of_the_plain_port(unrounded: None) -> None:
+def test_in_32_bit_every_update_has_the_loss_of_the_plain_port(unrounded: None) -> None:
     """Each begins with our weights: Adam and the batch norms of two clips turn a last bit into a step, so that budget models part
-    in a few updates, the port's own on one thread and on two as well. Where a last bit switches a ReLU, gradients differ. A loss near 0
-    is the small difference of large logits and has their last bits: hence an absolute tolerance beside the relative one.
+    in a few updates, the port's own on one thread and on two as well. They learn slowly: a loss near 0, the small difference of
+    large logits, would have their last bits.
     """
+    game, other, mine, theirs = both(replace(SMALL, rates=(1e-4, 1e-4, 1e-3)), torch.float32)
+    for update in range(20):
+        name = list(STEPS)[update % len(STEPS)]
+        take(other, game)
+        losses = updated(name, update, mine, theirs)
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4), f"{name}, update {update}"
+
+
+def test_in_32_bit_every_update_has_the_gradients_of_the_plain_port(unrounded: None) -> None:
+    """But where a last bit switches a ReLU, which on some processors happens in more than half of a phase's updates."""
     game, other, mine, theirs = both(SMALL, torch.float32)
     apart_by: dict[str, list[float]] = {name: [] for name in STEPS}
     for update in range(20):
         name = list(STEPS)[update % len(STEPS)]
         take(other, game)
-        losses = updated(name, update, mine, theirs)
-        assert losses[0] == pytest.approx(losses[1], rel=1e-4, abs=3e-5), f"{name}, update {update}"
+        updated(name, update, mine, theirs)
         for own, one in learners(name, game, other):
             apart_by[name].append(float(gradient(own).sub(gradient(one)).norm() / gradient(one).norm()))
-    assert all(np.median(each) < 1e-2 and max(each) < 0.5 for each in apart_by.values()), apart_by
+    assert all(np.quantile(each, 0.25) < 1e-3 and max(each) < 0.5 for each in apart_by.values()), apart_by
 
 
 def test_in_32_bit_a_release_seldom_falls_to_the_other_side_of_a_grey_level() -> None:
