@@ -16,11 +16,11 @@ import time
 import traceback
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from privadv.checkpoints import Checkpoints
 from privadv.errors import in_one_line
+from privadv.leaving import leave
 from privadv.parallel.group import first, from_first, group, rank
 from privadv.stages.launch import FAILURE, PUBLISHED, TASK
 from privadv.stages.stage import Seat, perform
@@ -114,8 +114,7 @@ def main(folder: Path) -> None:
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     task = json.loads((folder / TASK).read_text(encoding="utf-8"))
     importlib.import_module(f"privadv.stages.{task['stage']}")
-    # Not before: what a handler raises while a library is being imported, that may end the process in a way of its own.
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave)
     try:
         with group():
             published = from_first(_perform(task, folder))
@@ -155,10 +154,6 @@ def _end_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
-
-
-def _leave(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

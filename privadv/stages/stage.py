@@ -21,6 +21,7 @@ from privadv.config import Section
 from privadv.data.manifest import ClipSet
 from privadv.data.workers import FITTING, load_ahead
 from privadv.errors import MISTAKE, PrivadvError, tell
+from privadv.leaving import leave
 from privadv.memory import keep_freed_memory
 from privadv.store import Blob, Store
 from privadv.tracking import DatasetInput, Session, Tracker, platform_tags
@@ -90,7 +91,7 @@ def execute(
     PRIVADV_ACCELERATORS processes together, see :mod:`privadv.parallel`; their number is no part of the task, since the result
     does not depend on it.
     """
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave)
     with explained(stage):
         if _together(stage):
             # By name: extraction has no torch, and what starts processes decides no result that a cache knows.
@@ -226,8 +227,3 @@ def _number(name: str) -> int | None:
     if text and not (text.isdecimal() and int(text)):
         raise PrivadvError(f"{name} = '{text}' is no number of processes: set 1 or more")
     return int(text) if text else None
-
-
-def _leave(_signal: int, _frame: types.FrameType | None) -> None:
-    # Leaving by an exception lets the tracker and the worker processes end in order.
-    raise SystemExit(128 + signal.SIGTERM)

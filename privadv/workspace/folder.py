@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from privadv.errors import PrivadvError
+from privadv.leaving import leave
 from privadv.place import ARTIFACTS, CONTAINERS, DATABASE
 from privadv.store import Store
 from privadv.workspace.mlflow_server import MlflowServer
@@ -155,13 +156,9 @@ def _sigterm_as_exit() -> Iterator[None]:
     ours = (threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
     if ours:
-        signal.signal(signal.SIGTERM, _exit_on_signal)
+        signal.signal(signal.SIGTERM, leave)
     try:
         yield
     finally:
         if ours:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _exit_on_signal(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)
