@@ -39,7 +39,7 @@ from components.tasks import Tasks, stage_name
 from components.train_adversarial import train_adversarial
 from privadv.cluster import IMAGES, Cluster
 from privadv.config import load_yaml
-from privadv.console import say
+from privadv.console import number_of, say
 from privadv.errors import PrivadvError, exit_code
 from privadv.evaluation.rows import is_baseline, of_filter
 from privadv.place import CONTAINERS, workspace
@@ -356,12 +356,6 @@ def _seeds(text: str) -> list[int]:
     return seeds
 
 
-def _seconds(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds: write 1 or more")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="pipeline.py", description=__doc__)
     verbs = parser.add_subparsers(required=True, metavar="run|compile|submit")
@@ -407,7 +401,7 @@ def _server_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--wait", action="store_true", help="follow the run; fail if it fails")
     often = options.add_mutually_exclusive_group()
     often.add_argument("--cron", help="again and again: six fields, the first are seconds")
-    often.add_argument("--every", type=_seconds, metavar="SECONDS", help="again and again")
+    often.add_argument("--every", type=number_of("seconds"), metavar="SECONDS", help="again and again")
 
 
 def main() -> int:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import pydantic
 import yaml
 
 from privadv.errors import PrivadvError
+
+LARGEST_SEED = 2**32 - 1
+"""That of scikit-learn, which draws the trees that look for leaking colours."""
+Seed = Annotated[int, pydantic.Field(ge=0, le=LARGEST_SEED)]
 
 
 class Section(pydantic.BaseModel):

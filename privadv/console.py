@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -14,6 +15,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 def say(text: str) -> None:
     """Print one line at once, whatever the output is connected to."""
     print(text, flush=True)
+
+
+def number_of(what: str) -> Callable[[str], int]:
+    """An argument's type: a whole number of ``what``, at least one."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not int(text):
+            raise ArgumentTypeError(f"'{text}' is no number of {what}: write 1 or more")
+        return int(text)
+
+    return parse
 
 
 class _Bar:

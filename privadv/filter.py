@@ -16,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from privadv.console import say
+from privadv.console import number_of, say
 from privadv.errors import PrivadvError, exit_code
 
 if TYPE_CHECKING:
@@ -163,12 +163,6 @@ def _rate(text: str) -> Fraction:
     return rate
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is no positive number")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="privadv filter", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -180,7 +174,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--overwrite", action="store_true", help="replace an existing .mp4")
     parser.add_argument("--seed", type=int, help="draw the noise from it, for the same video again; else from the system")
     parser.add_argument("--crf", type=int, default=20, choices=range(52), metavar="0-51", help="quality of H.264, 0 is lossless")
-    parser.add_argument("--lag", type=_positive, metavar="N", help="compare to the frame N before, not to that of training")
+    parser.add_argument("--lag", type=number_of("frames"), metavar="N",
+                        help="compare to the frame N before, not to that of training")
     parser.add_argument("--seconds", type=float, help="stop after so many seconds of video")
     parser.add_argument("--format", default="", help="input format of a device: v4l2, dshow, avfoundation, lavfi")
     parser.add_argument("--size", type=_size, metavar="WxH", help="of raw frames that come in")

@@ -60,7 +60,8 @@ def _get(blob: dict[str, Any], store: Store) -> bytes:
 
 
 def pooled(reports: Sequence[tuple[str, str]], store: Store) -> str:
-    """The manifest of one report over those of several seeds, each with where it is from; of one, that itself.
+    """The manifest of one report over those of several seeds, each with where it is from; of one, that itself, drawn again
+    where its page is lost.
 
     Raises:
         PrivadvError: one is no report, a seed comes twice, or they are not of the same rows and clips.
@@ -68,7 +69,12 @@ def pooled(reports: Sequence[tuple[str, str]], store: Store) -> str:
     from privadv.stages import report as stage  # imports torch, which a call without work need not wait for
 
     parsed = [stage.Report.parse(text, source) for source, text in reports]
-    return stage.pool(parsed, store).canonical() if len(parsed) > 1 else parsed[0].canonical()
+    if len(parsed) > 1:
+        return stage.pool(parsed, store).canonical()
+    only = parsed[0]
+    if store.entry(only.page.key):
+        return only.canonical()
+    return stage.pool(parsed, store).model_copy(update={"filter": only.filter}).canonical()
 
 
 def read(source: str, store: Store) -> str:

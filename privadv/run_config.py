@@ -12,7 +12,7 @@ import pydantic
 import torch
 
 from privadv.cluster import Cluster
-from privadv.config import Section, load_yaml
+from privadv.config import Section, Seed, load_yaml
 from privadv.errors import PrivadvError
 from privadv.evaluation.rows import MOVING
 from privadv.evaluation.variants import check
@@ -29,8 +29,6 @@ from privadv.stages.selection import SELECTABLE
 from privadv.stages.train_adversarial import Config as TrainAdversarial
 
 CLASSES = 3
-LARGEST_SEED = 2**32 - 1
-"""That of scikit-learn, which draws the trees that look for leaking colours."""
 Shape = tuple[int, ...]
 
 
@@ -44,7 +42,7 @@ class RunConfig(Section):
     """
 
     name: str = pydantic.Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,40}$")
-    seed: int = pydantic.Field(default=0, ge=0, le=LARGEST_SEED)
+    seed: Seed = 0
     rows: tuple[str, ...] = ("raw", "filter", "gray", "framediff")
     extract_frames: ExtractFrames = ExtractFrames()
     pretrain_degradation: PretrainDegradation = PretrainDegradation()

@@ -23,7 +23,7 @@ from privadv.algorithms.restart import RestartConfig, Restarting, _forget
 from privadv.algorithms.uniform import UniformConfig
 from privadv.errors import PrivadvError
 from privadv.models.clip import C3D, R2Plus1D
-from privadv.models.degradation import Release, TransformNet, rate, release
+from privadv.models.degradation import Release, TransformNet, TransformNetwork, rate, release
 from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet, Vgg
 from privadv.models.library import Name, Torchvision
 from privadv.models.losses import classification_loss, uniform_loss
@@ -392,11 +392,12 @@ def test_release_is_gray_noisy_quantised_and_differentiable() -> None:
 
 
 @pytest.mark.parametrize("motion", [False, True])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("stride", "coarse"), [(1, 1), (2, 1), (2, 2), (1, 4)])
 def test_the_filter_keeps_shape_and_range_at_sizes_that_strides_do_not_divide(
-    stride: int, motion: bool
+    stride: int, coarse: int, motion: bool
 ) -> None:
-    spec = TransformNet(width=4, blocks=1, kernel=3, stride=stride, motion=motion)  # pyright: ignore[reportArgumentType]
+    sizes: dict[str, Any] = {"stride": stride, "coarse": coarse}
+    spec = TransformNet(width=4, blocks=1, kernel=3, motion=motion, **sizes)
     clips = torch.rand(2, 3, 3, 18, 22)
     filtered = spec.build()(clips)
     assert filtered.shape == clips.shape and filtered.min() >= 0 and filtered.max() <= 1
@@ -405,6 +406,17 @@ def test_the_filter_keeps_shape_and_range_at_sizes_that_strides_do_not_divide(
 def test_a_skip_filter_starts_as_the_identity() -> None:
     clips = torch.rand(1, 3, 2, 16, 16)
     assert torch.equal(TransformNet(width=4, blocks=1, kernel=3, skip=True).build().paint(clips), clips)
+
+
+def test_a_coarse_filter_sees_means_and_draws_between_them() -> None:
+    """Squares of 2x2, in a frame of 5x5 the last ones cut; bilinear: three quarters of a square's own, one of its neighbour's."""
+    filter_ = TransformNetwork(TransformNet(width=4, blocks=1, kernel=3, coarse=2))
+    frame = torch.arange(25.0).view(1, 1, 5, 5)
+    assert filter_._coarse(frame)[0, 0].tolist() == [[3, 5, 6.5], [13, 15, 16.5], [20.5, 22.5, 24]]
+    small = torch.tensor([0.0, 4.0]).view(1, 1, 1, 2)
+    assert filter_._fine(small)[0, 0].tolist() == [[0, 1, 3, 4]] * 2
+    clips, inside = torch.rand(1, 3, 2, 16, 16), torch.tensor([[0.1, -0.1], [-0.1, 0.1]]).repeat(8, 8)
+    torch.testing.assert_close(filter_.paint(clips), filter_.paint(clips + inside))
 
 
 def test_a_moving_filter_looks_back_and_never_ahead() -> None:
@@ -827,3 +839,28 @@ def test_a_rate_takes_away_what_neither_target_nor_budget_asked_for() -> None:
             return rate(filter_.paint(feeds.draw()[0]), filter_.spec.release).item()
 
     assert told(20.0) < 0.25 * told(0.0)
+
+
+def test_what_hides_rises_over_the_ramp() -> None:
+    cast = players()
+    game = UniformConfig(rounds=8, fool_steps=1, min_steps=1, pool_batches=1, ramp=0.5).build(cast)
+    assert [game.update(Toy())["degradation_weight"] for _ in range(6)] == [0.25, 0.5, 0.75, 1, 1, 1]
+    on = UniformConfig(rounds=8, fool_steps=1, min_steps=1, pool_batches=1, ramp=0.5).build(cast)
+    on.remember({"strongest": 1, "played": 1})
+    assert on.risen == 0.5
+
+
+def test_a_ramp_weighs_what_hides_and_not_the_target() -> None:
+    """The first of two rounds of a ramp is a round at half the weights; without weights a ramp changes nothing."""
+
+    def gradient(gamma: float, rate: float, ramp: float) -> Tensor:
+        cast = players()
+        game = UniformConfig(rounds=2, fool_steps=1, min_steps=1, pool_batches=1, gamma=gamma, rate=rate, ramp=ramp)
+        game.build(cast).update(Toy())
+        parameter = next(cast.degradation.parameters())
+        assert parameter.grad is not None
+        return parameter.grad
+
+    torch.testing.assert_close(gradient(8.0, 4.0, 1.0), gradient(4.0, 2.0, 0.0))
+    assert (gradient(8.0, 4.0, 1.0) - gradient(8.0, 4.0, 0.0)).abs().max() > 0.01
+    torch.testing.assert_close(gradient(0.0, 0.0, 1.0), gradient(0.0, 0.0, 0.0))

@@ -13,8 +13,9 @@ from sklearn.ensemble import RandomForestClassifier
 
 import pipeline
 from privadv.cluster import Cluster
+from privadv.config import LARGEST_SEED
 from privadv.errors import PrivadvError
-from privadv.run_config import LARGEST_SEED, RunConfig
+from privadv.run_config import RunConfig
 from privadv.sweep import expanded
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))

@@ -100,6 +100,12 @@ def test_folders_are_enough_on_another_machine(store: Store, tmp_path: Path, wor
             if (tmp_path / ours / path).is_file():
                 assert (tmp_path / ours / path).read_bytes() == (tmp_path / theirs / path).read_bytes(), path
 
+    (tmp_path / "seed1" / "report.html").unlink()
+    assert main([*workspace, sources[1], "--output", str(tmp_path / "drawn")]) == 0
+    drawn = Report.parse((tmp_path / "drawn" / "report.json").read_text(), "it")
+    assert drawn.seeds == (1,) and (tmp_path / "drawn" / "report.html").read_text().count("<img") > 1
+    assert (tmp_path / "drawn" / "filter.safetensors").read_bytes() == b"weights of 1"
+
     changed_one = min((tmp_path / "seed0" / "evidence").iterdir())
     changed_one.write_bytes(changed_one.read_bytes() + b" ")
     capsys.readouterr()

@@ -8,7 +8,7 @@ uniform.md names the deviations.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import torch
@@ -27,12 +27,16 @@ class UniformConfig(AlgorithmConfig):
 
     ``rate`` weighs the most that a release can tell of a clip at all, in nats a pixel: the filter has to do without what neither
     the target needs nor any budget model of the game has found yet. 0 leaves it out; else the release needs noise.
+
+    ``ramp``: the share of the rounds over which both weights rise, evenly, to what they are: a filter that must hide before the
+    target can read it learns to show nothing.
     """
 
     kind: Literal["uniform"] = "uniform"
     rounds: int = pydantic.Field(default=44, ge=1)
     gamma: float = pydantic.Field(default=1.0, ge=0)
     rate: float = pydantic.Field(default=0.0, ge=0)
+    ramp: float = pydantic.Field(default=0.0, ge=0, le=1)
     fool: Literal["strongest", "maximum", "mean"] = "strongest"
     fool_steps: int = pydantic.Field(default=6, ge=1)
     min_steps: int = pydantic.Field(default=20, ge=1)
@@ -51,7 +55,7 @@ class Uniform(AgainstStrongest):
 
     def __init__(self, config: UniformConfig, players: Players) -> None:
         super().__init__(players)
-        self.config = config
+        self.config, self.played = config, 0
 
         def adam(module: torch.nn.Module, rate: float) -> torch.optim.Adam:
             return torch.optim.Adam(module.parameters(), rate, betas=config.betas, fused=True)
@@ -67,9 +71,24 @@ class Uniform(AgainstStrongest):
             **{f"budget_{k}": optimizer for k, optimizer in enumerate(self.budget)},
         }
 
+    def memory(self) -> dict[str, Any]:
+        return {**super().memory(), "played": self.played}
+
+    def remember(self, memory: dict[str, Any]) -> None:
+        super().remember(memory)
+        self.played = memory["played"]
+
+    @property
+    def risen(self) -> float:
+        """How much of their full weight gamma and rate have in this round."""
+        rising = self.config.ramp * self.config.rounds
+        return min(1.0, (self.played + 1) / rising) if rising else 1.0
+
     def update(self, feeds: Feeds) -> dict[str, float]:
         fooled = [self._fool(feeds) for _ in range(self.config.fool_steps)][-1]
-        return {**reported(fooled), **self._learn(feeds)}
+        ramp = {"degradation_weight": self.risen} if self.config.ramp else {}
+        self.played += 1
+        return {**reported(fooled), **ramp, **self._learn(feeds)}
 
     def _fool(self, feeds: Feeds) -> dict[str, Tensor]:
         """One joint step of filter and target; no budget model moves."""
@@ -82,7 +101,8 @@ class Uniform(AgainstStrongest):
             private, more = (filtered, told) if feeds.shared else self._released(feeds.budget()[0])
             fooled = self._fooled(private)
             told = (told + more) / 2
-            step(target_loss + self.config.gamma * fooled + self.config.rate * told, self.degradation, self.target)
+            hidden = self.config.gamma * fooled + self.config.rate * told
+            step(target_loss + self.risen * hidden, self.degradation, self.target)
         measured = {"target_loss": target_loss, "target_accuracy": hits(logits, labels), "degradation_fool": fooled}
         if self.config.rate:
             measured["degradation_rate"] = told

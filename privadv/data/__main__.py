@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from privadv.console import say
+from privadv.console import number_of, say
 from privadv.data.datasets import DATASETS
 from privadv.errors import exit_code
 
@@ -50,12 +50,6 @@ def _generate(wanted: argparse.Namespace) -> int:
     return 0
 
 
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of workers: write 1 or more")
-    return int(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m privadv.data", description="Datasets before they are used.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -65,12 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--split", default="", help="hmdb51: 1, 2, 3 or pa; ucf101: 1, 2 or 3")
     verify.add_argument("--partial", action="store_true", help="do not hold it against the published counts")
     verify.add_argument("--listing-only", action="store_true", help="open no video and no image")
-    verify.add_argument("--workers", type=_at_least_one, default=os.cpu_count() or 1, help="processes that open files")
+    verify.add_argument("--workers", type=number_of("workers"), default=os.cpu_count() or 1, help="processes that open files")
     verify.set_defaults(run=_verify)
     upload = commands.add_parser("upload", help="a folder of videos into a bucket; what is there already stays")
     upload.add_argument("root", help="a folder")
     upload.add_argument("url", help="s3://bucket/prefix on the server that PRIVADV_S3_ENDPOINT names")
-    upload.add_argument("--workers", type=_at_least_one, default=8, help="files on their way at once")
+    upload.add_argument("--workers", type=number_of("workers"), default=8, help="files on their way at once")
     upload.set_defaults(run=_upload)
     statistics = commands.add_parser("statistics", help="tables and figures of the PA-HMDB51 annotations")
     statistics.add_argument("root", help="a folder or s3://bucket/prefix with the annotation files")

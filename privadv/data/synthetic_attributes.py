@@ -15,7 +15,7 @@ import numpy as np
 import pydantic
 from PIL import Image
 
-from privadv.config import Section
+from privadv.config import Section, Seed
 from privadv.console import progress
 from privadv.data.pa_hmdb51 import VALUES
 from privadv.data.synthetic import ACTIONS, CAST, SyntheticConfig, Video, render
@@ -35,7 +35,7 @@ SIZES = ((160, 120), (120, 160), (208, 156))
 class AttributesConfig(Section):
     """How many photos (train, val, test) and, for each of eight actions, videos to train and annotated ones."""
 
-    seed: pydantic.NonNegativeInt = 0
+    seed: Seed = 0
     photos: tuple[pydantic.PositiveInt, pydantic.PositiveInt, pydantic.PositiveInt] = (240, 60, 100)
     train_videos: pydantic.PositiveInt = 6
     annotated_videos: pydantic.PositiveInt = 3

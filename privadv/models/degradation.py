@@ -38,6 +38,8 @@ class TransformNet(Section):
     ``width`` filters, ``blocks`` residual blocks, ``kernel`` of the outer convolutions. ``stride`` 2 works at a quarter of
     the resolution as in the paper; 1 keeps it. ``skip`` starts as the identity: the network learns what to change.
     ``motion`` adds, as three more input channels, the signed difference to the frame before (zero at the first).
+    ``coarse``: frames are averaged over squares of so many pixels first, and what is painted is brought back bilinearly, so that
+    the network neither sees nor draws finer detail, and costs that much less, squared. 1 = at full resolution.
     """
 
     kind: Literal["transform"] = "transform"
@@ -47,6 +49,7 @@ class TransformNet(Section):
     stride: Literal[1, 2] = 2
     skip: bool = False
     motion: bool = False
+    coarse: int = pydantic.Field(default=1, ge=1)
     release: Release = Release()
 
     def build(self) -> Degradation:
@@ -107,14 +110,22 @@ class TransformNetwork(Degradation):
 
     def paint(self, clips: Tensor, before: Tensor | None = None) -> Tensor:
         n, _, t, h, w = clips.shape
-        x = _frames(with_motion(clips, before) if self.spec.motion else clips)
+        x = self._coarse(_frames(with_motion(clips, before) if self.spec.motion else clips))
         for part in (*self.encode, *self.blocks, *self.decode):
             x = self.through(part, x)
-        painted = self.last(x)[..., :h, :w]
+        painted = self._fine(self.last(x))[..., :h, :w]
         painted = painted.view(n, t, 3, h, w).transpose(1, 2)
         if self.spec.skip:
             return (clips + painted).clamp(0, 1)
         return torch.tanh(painted) * 0.5 + 0.5
+
+
+    def _coarse(self, frames: Tensor) -> Tensor:
+        return F.avg_pool2d(frames, self.spec.coarse, ceil_mode=True) if self.spec.coarse > 1 else frames
+
+    def _fine(self, frames: Tensor) -> Tensor:
+        times = self.spec.coarse
+        return F.interpolate(frames, scale_factor=float(times), mode="bilinear") if times > 1 else frames
 
 
 def release(clips: Tensor, how: Release, generator: torch.Generator | None = None) -> Tensor:

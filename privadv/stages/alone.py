@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from privadv.code_version import code_version
-from privadv.config import load_yaml
+from privadv.config import Section, Seed, load_yaml
 from privadv.console import say
 from privadv.errors import PrivadvError
 from privadv.place import workspace
@@ -24,6 +25,12 @@ SECTIONS = {"list_readers": "attack", "fit_reader": "attack", "join_readers": "a
 VALUES = {"seed": int, "row": str, "reader": str, "configuration": Path}
 HELP = {"configuration": "the whole run with every default in it: its config.yaml in MLflow"}
 Parameters = Mapping[str, inspect.Parameter]
+
+
+class Seeded(Section):
+    """What a stage reads of the run beside its own section."""
+
+    seed: Seed = 0
 
 
 def main(stage: str, arguments: Sequence[str] | None = None) -> None:
@@ -40,8 +47,8 @@ def main(stage: str, arguments: Sequence[str] | None = None) -> None:
         settings = module.Config.parse(section, f"{options.config}, {SECTIONS.get(stage, stage)}")
         inputs = _inputs(parameters, options.input)
         values = {name: getattr(options, name) for name in VALUES if name in parameters}
-        if "seed" in values and values["seed"] is None:
-            values["seed"] = config.get("seed", 0)
+        if "seed" in values:
+            values["seed"] = _seed(options, config)
         if "configuration" in values:
             values["configuration"] = json.dumps(load_yaml(values["configuration"]))
         with Workspace(options.workspace) as opened:
@@ -61,6 +68,12 @@ def _parser(stage: str, parameters: Parameters) -> argparse.ArgumentParser:
         if name in parameters:
             parser.add_argument(f"--{name}", type=kind, required=name != "seed", help=HELP.get(name))
     return parser
+
+
+def _seed(options: argparse.Namespace, config: Mapping[str, Any]) -> int:
+    if options.seed is not None:
+        return Seeded.parse({"seed": options.seed}, "--seed").seed
+    return Seeded.parse({"seed": config.get("seed", 0)}, str(options.config)).seed
 
 
 def _inputs(parameters: Parameters, given: Sequence[str]) -> dict[str, str | list[str]]:

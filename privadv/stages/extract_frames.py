@@ -16,7 +16,7 @@ from typing import Literal, Self
 import numpy as np
 import pydantic
 
-from privadv.config import Section
+from privadv.config import Section, Seed
 from privadv.console import progress, say
 from privadv.data.datasets import SHARES
 from privadv.data.manifest import SPLITS, Clip, ClipSet, Encoding, Geometry, Quarantined, Source
@@ -72,7 +72,7 @@ class Config(Selection):
     too_short: Literal["repeat", "quarantine", "refuse"] = "repeat"
     on_bad: Literal["quarantine", "refuse"] = "quarantine"
     workers: pydantic.NonNegativeInt = 0
-    seed: pydantic.NonNegativeInt = 0
+    seed: Seed = 0
 
     @pydantic.model_validator(mode="after")
     def _possible(self) -> Self:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pydantic
 
-from privadv.config import Section
+from privadv.config import Section, Seed
 
 PAIRS = (
     (1, 2),
@@ -29,7 +29,7 @@ ACTIONS = ("approach", "depart", "kick", "push", "shake hands", "hug", "exchange
 class SyntheticConfig(Section):
     """What is generated: every pair plays every action once a take; takes are split train, then val, then test."""
 
-    seed: pydantic.NonNegativeInt = 0
+    seed: Seed = 0
     train_takes: pydantic.PositiveInt = 6
     val_takes: pydantic.PositiveInt = 1
     test_takes: pydantic.PositiveInt = 2
