@@ -850,6 +850,15 @@ def test_what_hides_rises_over_the_ramp() -> None:
     assert on.risen == 0.5
 
 
+def test_learning_rates_fall_at_the_end() -> None:
+    game = UniformConfig(rounds=4, fool_steps=1, min_steps=1, pool_batches=1, anneal=0.5, lr_target=1.0).build(players())
+    rates: list[tuple[float, ...]] = []
+    for _ in range(4):
+        game.update(Toy())
+        rates.append(tuple(one.param_groups[0]["lr"] for one in game.optimizers().values()))
+    assert rates == [(2e-3, 1.0, 3e-3, 3e-3)] * 3 + [(1e-3, 0.5, 3e-3, 3e-3)]
+
+
 def test_a_ramp_weighs_what_hides_and_not_the_target() -> None:
     """The first of two rounds of a ramp is a round at half the weights; without weights a ramp changes nothing."""
 

@@ -33,7 +33,7 @@ from privadv.stages.workbench import put_curves, put_filter, put_reader
 from privadv.store import Store
 
 ALGORITHMS = {
-    "uniform": UniformConfig(rounds=4, fool_steps=1, min_steps=2, pool_batches=2, ramp=0.75),
+    "uniform": UniformConfig(rounds=4, fool_steps=1, min_steps=2, pool_batches=2, ramp=0.75, anneal=0.75),
     "kbeam": KBeamConfig(rounds=4, max_steps=1, min_steps=2, target_steps=1),
     "entropy": EntropyConfig(rounds=4, target_steps=1, budget_steps=2),
     "grl": GRLConfig(rounds=4, steps=2),

@@ -29,7 +29,8 @@ class UniformConfig(AlgorithmConfig):
     the target needs nor any budget model of the game has found yet. 0 leaves it out; else the release needs noise.
 
     ``ramp``: the share of the rounds over which both weights rise, evenly, to what they are: a filter that must hide before the
-    target can read it learns to show nothing.
+    target can read it learns to show nothing. ``anneal``: that over which, at the end, the learning rates of filter and target
+    fall evenly towards 0.
     """
 
     kind: Literal["uniform"] = "uniform"
@@ -37,6 +38,7 @@ class UniformConfig(AlgorithmConfig):
     gamma: float = pydantic.Field(default=1.0, ge=0)
     rate: float = pydantic.Field(default=0.0, ge=0)
     ramp: float = pydantic.Field(default=0.0, ge=0, le=1)
+    anneal: float = pydantic.Field(default=0.0, ge=0, le=1)
     fool: Literal["strongest", "maximum", "mean"] = "strongest"
     fool_steps: int = pydantic.Field(default=6, ge=1)
     min_steps: int = pydantic.Field(default=20, ge=1)
@@ -84,7 +86,16 @@ class Uniform(AgainstStrongest):
         rising = self.config.ramp * self.config.rounds
         return min(1.0, (self.played + 1) / rising) if rising else 1.0
 
+    def _pace(self) -> None:
+        """Sets the learning rates of this round."""
+        falling = self.config.anneal * self.config.rounds
+        left = min(1.0, max(0, self.config.rounds - self.played) / falling) if falling else 1.0
+        for optimizer, lr in ((self.degradation, self.config.lr_degradation), (self.target, self.config.lr_target)):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * left
+
     def update(self, feeds: Feeds) -> dict[str, float]:
+        self._pace()
         fooled = [self._fool(feeds) for _ in range(self.config.fool_steps)][-1]
         ramp = {"degradation_weight": self.risen} if self.config.ramp else {}
         self.played += 1
