@@ -222,6 +222,19 @@ def test_a_stage_that_fails_ends_failed_and_adopts_what_a_killed_machine_left(
     assert not left.exists() and store.keys("undelivered/") == []
 
 
+def test_a_stage_alone_ends_the_run_that_was_made_for_it(
+        store: Store, workspace: Path, local: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Tracker.open(store, "game", TASK, {}, {}):
+        pass
+    assert _runs(local)["run-1"].info.status == "RUNNING"  # other stages of that pipeline will follow
+    monkeypatch.delenv("PRIVADV_RUN")
+    with Tracker.open(store, "attack", TASK, {}, {}):
+        pass
+    ended = {name: run.info.status for name, run in _runs(local).items()}
+    (alone,) = (name for name in ended if name.startswith("attack-alone-"))
+    assert (ended[alone], ended["attack"], ended["run-1"]) == ("FINISHED", "FINISHED", "RUNNING")
+
+
 @pytest.mark.parametrize("secret", ["plain", "pass@word", "with/slash", "both@and/more"])
 def test_no_credentials_of_an_address_are_told(secret: str) -> None:
     told = without_credentials(f"http://user:{secret}@127.0.0.1:5000/api: cannot be reached")

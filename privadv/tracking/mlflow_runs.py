@@ -85,8 +85,8 @@ class MlflowRuns:
 
     def _end(self, run_id: str, header: RunHeader, status: str, time: int) -> None:
         self._client.set_terminated(run_id, status, time)
-        # A stage that fails ends the pipeline's run too, unless a platform keeps that one's status.
-        if header.role == "stage" and status != "FINISHED" and not header.task_run:
+        # A stage that fails, or is all there is, ends the pipeline's run too, unless a platform keeps that one's status.
+        if header.role == "stage" and (status != "FINISHED" or header.alone) and not header.task_run:
             pipeline = self._claim(header.pipeline_header()).run_id
             if self._client.get_run(pipeline).info.status == "RUNNING":
                 self._client.set_terminated(pipeline, status, time)

@@ -33,6 +33,7 @@ class RunHeader(Section):
     experiment: str
     started: int  # milliseconds since 1970
     parent: str = ""  # the key of the run that a child is nested under
+    alone: bool = False  # whether the pipeline's run is there for this stage's sake only
     task_run: str | None = None  # the id of a run that the platform made for this task
     params: dict[str, str] = {}
     tags: dict[str, str] = {}

@@ -35,8 +35,8 @@ class Tracker:
     @classmethod
     def open(cls, store: Store, stage: str, task: str, params: dict[str, Any], tags: dict[str, str],
              session: Session | None = None) -> Tracker:
-        """The run of one attempt at a stage, nested under the pipeline's run (named by PRIVADV_RUN,
-        else by Kubeflow's run id, PRIVADV_KFP_RUN_ID).
+        """The run of one attempt at a stage, nested under the pipeline's run: that of PRIVADV_RUN, else of Kubeflow's run id,
+        PRIVADV_KFP_RUN_ID, else a new one that ends with the stage, which runs outside of any pipeline.
 
         ``task`` identifies the work (a hex digest), nested ``params`` become dotted names, and the tag
         ``mlflow.runName`` names the run when the stage's own name is not enough. Where MLFLOW_RUN_ID is set,
@@ -46,13 +46,14 @@ class Tracker:
         Raises:
             PrivadvError: PRIVADV_RUN or PRIVADV_TRACKING_WAIT is malformed.
         """
-        pipeline = _pipeline_name(stage)
+        named = os.environ.get("PRIVADV_RUN") or os.environ.get("PRIVADV_KFP_RUN_ID") or ""
+        pipeline = _checked(named or f"{stage}-alone-{uuid.uuid4().hex[:8]}")
         attempts = f"runs/{pipeline}/children/{stage}-{task[:12]}-"
         earlier = sum("." not in key.removeprefix(attempts) for key in store.keys(attempts))
         header = RunHeader(
             role="stage", key=attempts + uuid.uuid4().hex[:8], name=tags.get("mlflow.runName", stage),
             pipeline=pipeline, experiment=os.environ.get("MLFLOW_EXPERIMENT_NAME") or "privadv",
-            started=spool.now(), task_run=os.environ.get("MLFLOW_RUN_ID") or None, params=_flat(params),
+            started=spool.now(), alone=not named, task_run=os.environ.get("MLFLOW_RUN_ID") or None, params=_flat(params),
             tags={"kind": "stage", "privadv.stage": stage, "privadv.task": task, "attempt": str(1 + earlier), **_text(tags)})
         spooled = session or Session(store)
         return cls(spooled.folder / _file_name(header.key), header, None if session else spooled)
@@ -143,10 +144,7 @@ def platform_tags() -> dict[str, str]:
     return {"kfp_run": run, **({"kfp_url": f"{pages.rstrip('/')}/#/runs/details/{run}"} if pages else {})}
 
 
-def _pipeline_name(stage: str) -> str:
-    """PRIVADV_RUN, else Kubeflow's run id, or a new name for a stage that runs outside of any pipeline."""
-    name = (os.environ.get("PRIVADV_RUN") or os.environ.get("PRIVADV_KFP_RUN_ID")
-            or f"{stage}-alone-{uuid.uuid4().hex[:8]}")
+def _checked(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]{0,199}", name):
         raise PrivadvError(f"PRIVADV_RUN = '{name[:80]}': use letters, digits and ._=- only")
     return name
