@@ -16,6 +16,7 @@ from privadv.checkpoints import Checkpoints
 from privadv.code_version import PROJECT
 from privadv.config import Section
 from privadv.errors import PrivadvError
+from privadv.stages import alone
 from privadv.stages import stage as stage_module
 from privadv.stages.stage import StageContext, execute
 from privadv.store import Blob, Store
@@ -158,3 +159,19 @@ def test_stages_on_cpu_nodes_start_without_what_they_have_no_use_for() -> None:
     loaded = "import sys; print([one for one in ('torchvision', 'mlflow', 'torch._dynamo', 'kfp') if one in sys.modules])"
     told = subprocess.run([sys.executable, "-c", f"{stages}; {loaded}"], check=True, capture_output=True, text=True)
     assert told.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("given", "written", "said"), [
+    (["--seed", str(2**32)], "seed: 0", "--seed: key 'seed' = 4294967296"),
+    (["--seed", "-1"], "seed: 0", "--seed: key 'seed' = -1"),
+    ([], "seed: many", "run.yaml: key 'seed' = 'many'"),
+])
+def test_a_stage_alone_has_the_seeds_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str],
+                                              written: str, said: str) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(written)
+    call = ["--config", str(file), "--input", f"clips={file}", "--output", str(tmp_path / "out.json"), "--row", "raw", *given]
+    with pytest.raises(SystemExit, match="2"):
+        alone.main("render", [*call, "--workspace", str(tmp_path / "workspace")])
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and said in error and not (tmp_path / "workspace").exists()
