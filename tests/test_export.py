@@ -65,7 +65,7 @@ def planted(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize(("how", "coarse"), zip(RELEASES, (1, 2), strict=True), ids=str)
+@pytest.mark.parametrize(("how", "coarse"), list(zip(RELEASES, (1, 2), strict=True)), ids=str)
 def test_one_graph_is_the_filter_at_every_size(how: dict[str, Any], coarse: int) -> None:
     torch.manual_seed(0)
     filter_ = network(**how).model_copy(update={"coarse": coarse}).build()
