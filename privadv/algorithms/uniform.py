@@ -57,7 +57,7 @@ class Uniform(AgainstStrongest):
 
     def __init__(self, config: UniformConfig, players: Players) -> None:
         super().__init__(players)
-        self.config, self.played = config, 0
+        self.config, self.round = config, 0
 
         def adam(module: torch.nn.Module, rate: float) -> torch.optim.Adam:
             return torch.optim.Adam(module.parameters(), rate, betas=config.betas, fused=True)
@@ -74,22 +74,22 @@ class Uniform(AgainstStrongest):
         }
 
     def memory(self) -> dict[str, Any]:
-        return {**super().memory(), "played": self.played}
+        return {**super().memory(), "round": self.round}
 
     def remember(self, memory: dict[str, Any]) -> None:
         super().remember(memory)
-        self.played = memory["played"]
+        self.round = memory["round"]
 
     @property
     def risen(self) -> float:
         """How much of their full weight gamma and rate have in this round."""
         rising = self.config.ramp * self.config.rounds
-        return min(1.0, (self.played + 1) / rising) if rising else 1.0
+        return min(1.0, (self.round + 1) / rising) if rising else 1.0
 
     def _pace(self) -> None:
         """Sets the learning rates of this round."""
         falling = self.config.anneal * self.config.rounds
-        left = min(1.0, max(0, self.config.rounds - self.played) / falling) if falling else 1.0
+        left = min(1.0, max(0, self.config.rounds - self.round) / falling) if falling else 1.0
         for optimizer, lr in ((self.degradation, self.config.lr_degradation), (self.target, self.config.lr_target)):
             for group in optimizer.param_groups:
                 group["lr"] = lr * left
@@ -98,7 +98,7 @@ class Uniform(AgainstStrongest):
         self._pace()
         fooled = [self._fool(feeds) for _ in range(self.config.fool_steps)][-1]
         ramp = {"degradation_weight": self.risen} if self.config.ramp else {}
-        self.played += 1
+        self.round += 1
         return {**reported(fooled), **ramp, **self._learn(feeds)}
 
     def _fool(self, feeds: Feeds) -> dict[str, Tensor]:
