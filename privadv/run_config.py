@@ -123,6 +123,7 @@ class RunConfig(Section):
             "attack.target": (self.attack.target, shown),
             **{f"attack.attackers.{number}.reader": (attacker.reader, seen) for number, attacker in enumerate(attackers)},
         }
+        readers = {where: (reader, reader.network_sees(shape)) for where, (reader, shape) in readers.items()}
         for reader, shape in readers.values():
             size = getattr(reader.network, "size", shape)
             if size != shape:

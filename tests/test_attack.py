@@ -68,14 +68,27 @@ def test_the_best_and_the_target_go_on_and_nobody_else(rows: Any) -> None:
     assert found.metrics["A_B_max"] == max(one.accuracy for one in found.attackers)
 
 
+def test_whoever_always_goes_on_does_so_beside_the_best(rows: Any) -> None:
+    def lasting(finals: Finals) -> set[str]:
+        return {one.name for one in rows(suite(finals=finals)).attackers if one.finals}
+
+    best = lasting(Finals(best=1, fit=LONG))
+    last = next(name for name in ("resnet/plain/warm", "inception/plain/warm") if name not in best)
+    assert lasting(Finals(best=1, fit=LONG, always=(last,))) == {last} | best
+    assert len(lasting(Finals(best=1, fit=LONG, always=tuple(best)))) == 2
+    with pytest.raises(PrivadvError, match=r"finals.always names \['resnet/plain/mixed'\]: choose among resnet/plain/warm, "):
+        suite(finals=Finals(always=("resnet/plain/mixed",)))
+
+
 def test_raw_readers_go_on_too_but_others_start_from_their_first_round(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     in_this_process(monkeypatch)
     clips = clip_set(store)
-    once, on = (
-        attack.run(suite(finals=finals), "raw", clips, 3, context(store, f"raw-{finals is None}"))
-        for finals in (None, Finals(best=1, fit=LONG))
+    once, on, always = (
+        attack.run(suite(finals=finals), "raw", clips, 3, context(store, f"raw-{number}"))
+        for number, finals in enumerate((None, Finals(best=1, fit=LONG), Finals(fit=LONG, always=("densenet/plain/warm",))))
     )
     assert [one.finals for one in (on.target, *on.attackers)].count(True) == 2 and on.target.steps == 15
+    assert next(one for one in always.attackers if one.name == "densenet/plain/scratch").finals
     assert {name: store.get(ref.weights) for name, ref in on.warm.items()} == {
         name: store.get(ref.weights) for name, ref in once.warm.items()
     }

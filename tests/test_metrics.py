@@ -95,6 +95,16 @@ def test_interval_is_the_binomial_one_of_the_takes(size: int) -> None:
     assert (found.low, found.high) == pytest.approx((0.75 - half, 0.75 + half), abs=0.15 * half)
 
 
+def test_the_interval_of_the_luckiest_of_many_equals_is_corrected() -> None:
+    """Twelve attackers that guess: the strongest of a resample reads more than the strongest of the sample, by luck alone."""
+    rng, clips = np.random.default_rng(3), 208
+    guesses = [(rng.random(clips) < 1 / 13).astype(int).tolist() for _ in range(12)]
+    draws = Bootstrap([str(number) for number in range(clips)]).leakage([row([1] * clips, *guesses)])
+    found, plain = Estimate.of(draws), np.quantile(draws[1:], (0.025, 0.975))
+    assert draws[1:].mean() > draws[0] + 0.01
+    assert found.low < plain[0] and found.high < plain[1] and found.low < found.value < found.high
+
+
 def test_rows_are_paired() -> None:
     bootstrap, right = Bootstrap([str(number) for number in range(50)]), [number % 2 for number in range(50)]
     better = [1, *right[1:]]

@@ -19,6 +19,7 @@ from privadv.models.library import IMAGENET, KNOWN, Name, Normalised, Torchvisio
 from privadv.models.reader import (
     TREATMENTS,
     Adaptive,
+    Average,
     Local,
     Network,
     Own,
@@ -181,6 +182,16 @@ def test_temporal_treatment_keeps_only_what_changes() -> None:
     flickering = Temporal()(still + 2 / 255 * code)
     assert torch.allclose(flickering, (flickering * code).mean() * code.expand_as(flickering), atol=1e-3)
     assert (flickering * code).mean() > 0.5
+
+
+def test_average_treatment_reads_a_still_picture_through_noise_that_is_drawn_for_every_frame() -> None:
+    picture = torch.rand(2, 3, 1, 12, 12, generator=torch.Generator().manual_seed(1))
+    noise = 0.5 * torch.randn(2, 3, 64, 12, 12, generator=torch.Generator().manual_seed(2))
+    averaged = Average()(0.2 * picture + noise)
+    assert averaged.shape == picture.shape
+    assert torch.allclose(averaged.mean((2, 3, 4)), torch.zeros(2, 3), atol=1e-6)
+    wanted, one = Standardised()(picture), Standardised()(0.2 * picture + noise[:, :, :1])
+    assert (averaged * wanted).mean() > 0.6 > 0.3 > (one * wanted).mean()
 
 
 def test_local_treatment_keeps_only_fine_detail() -> None:

@@ -527,6 +527,8 @@ def test_mistakes_are_named() -> None:
     clips = other.clips.model_copy(update={"splits": {**other.clips.splits, "test": ()}})
     with pytest.raises(PrivadvError, match="seed 1 was run on other clips than seed 0"):
         summarise([evidence, other.model_copy(update={"clips": clips})])
+    with pytest.raises(PrivadvError, match=r"protocols \[1, 2\], of older and newer code"):
+        summarise([changed(evidence, "gray", protocol=2)])
     with pytest.raises(PrivadvError, match="the same rows for every seed"):
         summarise([evidence, other.model_copy(update={"results": other.results[:-1]})])
 

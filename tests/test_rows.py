@@ -27,6 +27,7 @@ ALL = [
     "noise:0.15",
     "noisydiff:0.15",
     "scaleddiff:0.15",
+    "coarsediff:4:0.15",
     "buried:8",
 ]
 
@@ -53,7 +54,9 @@ def test_every_row_is_held_to_the_contract() -> None:
 
 
 @pytest.mark.parametrize(
-    "row", ["sepia", "down", "down:x", "down:-2", "gray:3", "planted", "planted:both", "filter"]
+    "row",
+    ["sepia", "down", "down:x", "down:-2", "gray:3", "planted", "planted:both", "filter", "coarsediff", "coarsediff:4",
+     "coarsediff:0:0.5", "coarsediff:4:0", "coarsediff:4:inf", "coarsediff:4:0.5:1"],
 )
 def test_no_such_row_is_one_line(row: str) -> None:
     with pytest.raises(PrivadvError, match="row"):
@@ -110,6 +113,21 @@ def test_a_scaled_difference_stands_as_far_above_the_noise_however_faint_it_was(
     strong, weak = (shown("scaleddiff:0.1", clips) for clips in (moving, faint))
     assert torch.allclose(strong, weak, atol=0.05)
     assert strong.std() > 0.2 > 0.15 > shown("noisydiff:0.1", faint).std()
+
+
+def test_a_coarse_difference_keeps_what_moves_and_no_fine_pattern() -> None:
+    """A striped and a plain square that move alike: the stripes' share of what changes goes away."""
+    x = torch.arange(48)
+    clips = torch.zeros(2, 3, 6, 48, 48)
+    for frame in range(6):
+        left = 4 + 4 * frame
+        clips[:, :, frame, 8:24, left : left + 16] = 0.5
+        clips[1, :, frame, 8:24, left : left + 16] += 0.5 * (((x[:16] - left) // 2 % 2) * 2 - 1)
+    apart = {}
+    for row in ("scaleddiff:0.001", "coarsediff:8:0.001"):
+        plain, striped = parse(row)(clips, LABELS[:2], torch.Generator().manual_seed(0))[:, 0]
+        apart[row] = torch.corrcoef(torch.stack([plain.flatten(), striped.flatten()]))[0, 1]
+    assert apart["coarsediff:8:0.001"] > 0.9 > apart["scaleddiff:0.001"]
 
 
 def test_a_buried_pattern_comes_out_in_the_mean_of_many_draws() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from privadv.data.feeds import AHEAD, ClipArray, Feed, Moves, Player, open_split
 from privadv.data.manifest import Clip, ClipSet, Geometry, Task
 from privadv.data.shards import write_shards
 from privadv.errors import PrivadvError
+from privadv.evaluation.inversion import Nearest, RawReader
 from privadv.evaluation.suite import AttackerSpec, Suite
 from privadv.evaluation.two_fold import jobs, result, row_metrics
+from privadv.models.checkpoint import save_weights
 from privadv.models.clip import R2Plus1D
 from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet
 from privadv.models.reader import ReaderSpec
@@ -416,6 +418,17 @@ def test_attackers_that_invert_mix_or_compare_read_a_negative(tmp_path: Path) ->
     assert tuple(one.start for one in read.values()) == starts and all(one.seen for one in read.values())
     alike = jobs(asked, "filter", both(raw), both(raw), (2, 2), warm, (), 0)[-1]
     assert result(alike, alike.fit(lambda _: None), raw["test"], asked).accuracy > 0.9
+
+
+def test_comparing_a_training_clip_leaves_out_the_clip_that_it_was(tmp_path: Path) -> None:
+    """Of labels that mean nothing an attacker fits no more than it guesses, though it holds every clip."""
+    rng = np.random.default_rng(0)
+    meaningless = [replace(clip, budget=int(rng.integers(0, 8))) for clip in clips(48, 1)]
+    labelled = ClipArray.write(tmp_path / "labelled.u8", meaningless, 48, GEOMETRY)
+    paths = dict.fromkeys(("train", "val", "test"), labelled.path)
+    spec = ReaderSpec(network=ResNet(width=8))
+    job = Nearest("resnet/plain/nearest", RawReader(spec, 8, save_weights(spec.build(8))), FitConfig(), 0, paths, paths)
+    assert job.fit(lambda _: None).train_accuracy < 0.4
 
 
 def test_mobilenets_of_different_width_are_one_family() -> None:

@@ -52,6 +52,8 @@ def _digests(evidence: Evidence, config: dict[str, Any]) -> dict[str, str]:
     suite = {name: value for name, value in config["attack"].items() if name != "seen"}
     # How many releases attackers learn from, and what masked rows mask, are as much a part of who attacks what.
     suite |= {f"render.{name}": config["render"][name] for name in ("draws", "masking")}
+    if raw.protocol > 1:  # tags of runs before there was a second one stay what they were
+        suite["protocol"] = raw.protocol
     filter_ = {name: value for name, value in config.items() if name not in BESIDE_THE_FILTER}
     return {
         "digest.dataset": clips.digest(),

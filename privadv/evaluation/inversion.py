@@ -157,7 +157,10 @@ class Reconstruction(InversionJob):
 
 @dataclass(frozen=True)
 class Nearest(InversionJob):
-    """No learning at all: a stored clip is given the pair of the raw training clip whose features are most like its own."""
+    """No learning at all: a stored clip is given the pair of the raw training clip whose features are most like its own.
+
+    Of another source than its own: a training clip would find itself, and the attacker seem to have fitted its clips.
+    """
 
     def fit(self, tick: Tick, checkpoints: Checkpoints | None = None) -> Fitted:
         """Compare by cosine of the reader's features, before its last layer; a class scores its most similar raw clip, an
@@ -170,6 +173,8 @@ class Nearest(InversionJob):
         def read(array: ClipArray, index: np.ndarray) -> Tensor:
             seen = _batched(index, lambda part: reader.features(array.clips(part, device())))
             alike = F.normalize(seen, dim=1) @ known.T
+            own = [[source == other for other in gallery.sources] for source in np.array(array.sources)[index]]
+            alike = alike.masked_fill(torch.tensor(own), -1.0)
             if gallery.budget.ndim == 2:
                 return _nearest(alike, gallery.budget > 0) - _nearest(alike, gallery.budget == 0)
             return _nearest(alike, F.one_hot(gallery.budget, self.reader.classes) > 0)

@@ -22,12 +22,22 @@ published weights, as the seed work's attackers do.
 
 ALIKE: tuple[Start, ...] = ("scratch", "imagenet")
 """Starts that are the same on every row."""
+ALONE: tuple[Start, ...] = ("warm", *ALIKE)
+"""The starts of attackers that end up reading a row's own clips and nothing else, and so can go on reading them."""
 
 
 def on_raw(name: str) -> str:
     """The name of the reader that the attacker ``name`` was on raw video."""
     reader, _, start = name.rpartition("/")
     return name if start in ALIKE else f"{reader}/scratch"
+
+
+PROTOCOL = 2
+"""How readers are trained and scored on a row, where no configuration says it: raised by every change that moves numbers.
+
+Numbers of two protocols are neither pooled nor compared. 2: the attacker that compares with raw clips leaves out, of a training
+clip, the raw clip that it was.
+"""
 
 
 class AttributeScores(Section):
@@ -94,9 +104,11 @@ class RowResult(Section):
 
     ``private_ids`` and ``private_groups``: those of the clips that attackers were tested on, where another set labels
     the privacy task; else empty. ``blind_validation``: what seeing nothing reaches of the privacy task's validation clips.
+    ``protocol``: that of the code that attacked, see PROTOCOL.
     """
 
     kind: Literal["row"] = "row"
+    protocol: int = 1
     row: str
     seed: int
     clips: str

@@ -16,14 +16,14 @@ Transform = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 """(clips float (N, 3, T, H, W) in [0, 1], budget labels, where noise comes from) -> clips of the same shape and range, before
 8-bit storage."""
 
-NOISY = ("noise", "noisydiff", "scaleddiff", "buried")
+NOISY = ("noise", "noisydiff", "scaleddiff", "coarsediff", "buried")
 """Rows that draw noise: like a noisy filter's, their training clips are released several times."""
 
 CONTROLS = ("planted", "buried")
 """Rows that hide everybody and then write the pair in: what the suite must read, and how faint it may be."""
 
 
-MOVING = ("framediff", "framediff3", "noisydiff", "scaleddiff", "planted:temporal")
+MOVING = ("framediff", "framediff3", "noisydiff", "scaleddiff", "coarsediff", "planted:temporal")
 """Rows that show, or write into, nothing but what changes from frame to frame: of a photograph they keep nothing."""
 
 
@@ -52,7 +52,7 @@ def parse(row: str) -> Transform:
     if name not in ROWS:
         raise PrivadvError(f"rows: unknown row '{row}': one of filter, {', '.join(sorted(ROWS))}")
     make = ROWS[name]
-    if name in ("planted", "mask"):
+    if name in ("planted", "mask", "coarsediff"):
         return make(strength)
     try:
         value = float(strength) if strength else 0.0
@@ -156,6 +156,19 @@ def _scaleddiff(deviation: float) -> Transform:
     return _under_noise(lambda clips: _scaled(_change(clips)) / 2, deviation)
 
 
+def _coarsediff(strengths: str) -> Transform:
+    """The scaled difference of frames that were averaged over F x F pixels first, F:S: patterns of clothes are no part of it."""
+    factor, _, deviation = strengths.partition(":")
+    try:
+        coarse, noise = float(factor), float(deviation)
+    except ValueError:
+        coarse = noise = 0.0
+    if not (coarse >= 1 and noise > 0 and math.isfinite(coarse * noise)):
+        raise PrivadvError(f"rows: 'coarsediff{':' * bool(strengths)}{strengths}' is no row: write 'coarsediff:4:0.5'")
+    see = _down(coarse)
+    return lambda clips, labels, generator: _scaleddiff(noise)(see(clips, labels, generator), labels, generator)
+
+
 def _under_noise(change: Callable[[Tensor], Tensor], deviation: float) -> Transform:
     return lambda clips, labels, generator: _noisy(_around_grey(change(clips)), deviation, generator).expand_as(clips)
 
@@ -232,6 +245,7 @@ ROWS: dict[str, Callable[..., Transform]] = {
     "noise": _noise,
     "noisydiff": _noisydiff,
     "scaleddiff": _scaleddiff,
+    "coarsediff": _coarsediff,
     "buried": _buried,
     "planted": _planted,
     "mask": mask,

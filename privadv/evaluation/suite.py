@@ -9,7 +9,7 @@ import pydantic
 
 from privadv.config import Section
 from privadv.evaluation.paper import Paper
-from privadv.evaluation.results import ALIKE, ReaderResult, Start, on_raw
+from privadv.evaluation.results import ALIKE, ALONE, ReaderResult, Start, on_raw
 from privadv.evaluation.rows import is_control, of_filter
 from privadv.models.reader import ReaderSpec
 from privadv.training import FitConfig
@@ -29,13 +29,16 @@ class AttackerSpec(Section):
 
 
 class Finals(Section):
-    """The second round of an attack: the ``best`` attackers by validation, and the target, go on for ``fit``.
+    """The second round of an attack: the target, the attackers ``always`` and the ``best`` of the others by validation go on
+    for ``fit``.
 
     Twelve attackers with ten times the updates cost ten times as much; the few that read best after the first round are the ones
-    that more updates help. ``fit`` begins where the first round ended, with a learning rate that rises anew.
+    that more updates help. Where none has read anything yet, being best is luck: ``always`` names those that every row meets.
+    ``fit`` begins where the first round ended, with a learning rate that rises anew.
     """
 
     best: int = pydantic.Field(default=2, ge=1)
+    always: tuple[str, ...] = ()
     fit: FitConfig = FitConfig()
 
 
@@ -93,6 +96,8 @@ class Suite(Section):
         strangers = {name for row in self.chosen.values() for name in row} - set(names)
         if strangers or not all(self.chosen.values()):
             raise ValueError(f"chosen names {sorted(strangers) or 'nobody'}: choose among {', '.join(names)}")
+        if self.finals and (wrong := self._cannot_go_on()):
+            raise ValueError(f"finals.always names {wrong}: choose among {', '.join(one.name for one in self.lasting)}")
         unpublished = [one.name for one in self.attackers if one.start == "imagenet" and not one.reader.published]
         if unpublished:
             raise ValueError(f"attackers {unpublished} have no published weights to start from: give another start")
@@ -118,6 +123,15 @@ class Suite(Section):
     def goes_on(self, row: str) -> Finals | None:
         """The second round against ``row``, if there is one. Whoever starts from a reader of raw video starts from its first."""
         return self.finals if row not in self.chosen and self._whole(row) else None
+
+    @property
+    def lasting(self) -> list[AttackerSpec]:
+        """The attackers that end up reading a row's own clips and nothing else, and so can go on reading them."""
+        return [attacker for attacker in self.attackers if attacker.start in ALONE]
+
+    def _cannot_go_on(self) -> list[str]:
+        able = {attacker.name for attacker in self.lasting}
+        return [name for name in self.finals.always if name not in able] if self.finals else []
 
     def _whole(self, row: str) -> bool:
         return not self.strongest or row in self.full_rows or of_filter(row)

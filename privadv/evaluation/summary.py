@@ -355,6 +355,11 @@ def _check(evidence: Sequence[Evidence]) -> None:
         raise PrivadvError(
             f"report: all test clips have the same {evidence[0].clips.budget.name}: there is nothing to read: test on others"
         )
+    protocols = sorted({one.protocol for run in evidence for one in run.results})
+    if len(protocols) > 1:
+        raise PrivadvError(
+            f"report: rows were attacked under protocols {protocols}, of older and newer code: attack all of them with the same"
+        )
     for run in evidence:
         if _but_seed(run) != _but_seed(evidence[0]):
             raise PrivadvError(

@@ -14,7 +14,7 @@ from privadv.errors import PrivadvError
 from privadv.evaluation.attributes import attribute_scores, floors
 from privadv.evaluation.inversion import Nearest, RawReader, Reconstruction
 from privadv.evaluation.paper import IMAGENET
-from privadv.evaluation.results import ReaderOutcome, ReaderResult, Start, on_raw
+from privadv.evaluation.results import ALONE, ReaderOutcome, ReaderResult, Start, on_raw
 from privadv.evaluation.suite import AttackerSpec, Suite
 from privadv.models.losses import accuracy
 from privadv.models.shelf import Shelf, begin
@@ -22,8 +22,6 @@ from privadv.training import Curves, FitConfig, FitJob, Fitted, seed_of
 
 TARGET = "target"
 INVERSIONS = {"reconstruction": Reconstruction, "nearest": Nearest}
-ALONE: tuple[Start, ...] = ("warm", "scratch", "imagenet")
-"""The starts of attackers that end up reading a row's own clips and nothing else, and so can go on reading them."""
 
 Arrays = Mapping[str, ClipArray]
 
@@ -136,8 +134,11 @@ def finals(
     every = (*suite.attackers, *suite.raw_attackers())
     specs = {TARGET: suite.target, **{one.name: one.reader for one in every}}
     target, *attackers = results
-    able = [one for one in attackers if one.start in ALONE]
-    best = sorted(able, key=lambda one: (one.validation, -one.train_loss), reverse=True)[: final.best]
+    able = sorted(
+        (one for one in attackers if one.start in ALONE), key=lambda one: (one.validation, -one.train_loss), reverse=True
+    )
+    always = {name if row != "raw" else on_raw(name) for name in final.always}
+    named, others = ([one for one in able if (one.name in always) is chosen] for chosen in (True, False))
     return [
         FitJob(
             name=one.name,
@@ -151,7 +152,7 @@ def finals(
             test=arrays[player]["test"].path,
             weights=weights(one.name),
         )
-        for number, one in enumerate([target, *best])
+        for number, one in enumerate([target, *named, *others[: final.best]])
     ]
 
 

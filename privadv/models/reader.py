@@ -26,7 +26,7 @@ Own = MobileNet | Vgg | ResNet | Inception | DenseNet | R2Plus1D | C3D
 Published = TfMobileNet | TfInception | TfResNet | TfC3D | Torchvision
 """Networks that others have published weights for."""
 Network = Annotated[Own | Published, pydantic.Field(discriminator="kind")]
-Treatment = Literal["plain", "standardised", "adaptive", "temporal", "local"]
+Treatment = Literal["plain", "standardised", "adaptive", "temporal", "local", "average"]
 
 
 class ReaderSpec(Section):
@@ -36,7 +36,8 @@ class ReaderSpec(Section):
     ``adaptive`` subtracts the mean image of the filtered training clips and divides by the deviation of every pixel, which
     undoes any fixed pattern that a filter lays over its output. ``temporal`` subtracts every pixel's mean over the clip's own
     frames, so that only what changes is left, however faint. ``local`` subtracts every pixel's neighbourhood, so that only fine
-    detail is left, however faint.
+    detail is left, however faint. ``average`` reads one picture a clip, the mean of its frames, standardised, in which noise that
+    is drawn anew for every frame is fainter.
     """
 
     network: Network
@@ -56,6 +57,10 @@ class ReaderSpec(Section):
     def label(self) -> str:
         """The published name, or the family."""
         return self.published or self.family
+
+    def network_sees(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """(T, H, W) of what reaches the network of clips of ``shape``."""
+        return (1, *shape[1:]) if self.input == "average" else shape
 
     def build(self, classes: int) -> Reader:
         return Reader(self, classes)
@@ -162,6 +167,17 @@ class Local(nn.Module):
         return pictures.unflatten(1, clips.shape[1:3])
 
 
+class Average(nn.Module):
+    """(N, C, 1, H, W): each pixel's mean over the clip's frames, standardised; the floor is one grey level."""
+
+    floor = 1 / 255
+
+    def forward(self, clips: Tensor) -> Tensor:
+        mean = clips.mean(2, keepdim=True)
+        centred = mean - mean.mean((2, 3, 4), keepdim=True)
+        return centred / (_deviation(centred) + self.floor)
+
+
 def _deviation(centred: Tensor) -> Tensor:
     """(N, C, 1, 1, 1): the deviation of each clip and channel, whose mean is 0.
 
@@ -176,6 +192,7 @@ TREATMENTS: dict[Treatment, Callable[[], nn.Module]] = {
     "adaptive": Adaptive,
     "temporal": Temporal,
     "local": Local,
+    "average": Average,
 }
 
 

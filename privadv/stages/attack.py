@@ -14,7 +14,7 @@ from privadv.data.manifest import SPLITS, ClipSet
 from privadv.errors import PrivadvError
 from privadv.evaluation.attributes import blind
 from privadv.evaluation.histogram import histogram_leakage
-from privadv.evaluation.results import ReaderOutcome, RowResult, on_raw
+from privadv.evaluation.results import PROTOCOL, ReaderOutcome, RowResult, on_raw
 from privadv.evaluation.suite import Suite
 from privadv.evaluation.two_fold import (
     TARGET,
@@ -153,6 +153,7 @@ def joined(
     each = {f"A_B/{one.name.replace('/', '-')}": one.score for one in attackers}
     context.tracker.metrics({**metrics, **each})
     return RowResult(
+        protocol=PROTOCOL,
         row=row,
         seed=seed,
         clips=clips.digest(),
