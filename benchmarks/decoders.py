@@ -20,7 +20,7 @@ PACKAGES = ("opencv-python-headless", "decord")
 
 def opencv_seek(cv2: Any, path: str, wanted: list[int]) -> int:
     """The seed's way: each frame by a seek of its own."""
-    video = cv2.VideoCapture(path)
+    video = _opened(cv2, path)
     for number in wanted:
         video.set(cv2.CAP_PROP_POS_FRAMES, number)
         _scaled(cv2, video.read()[1])
@@ -29,7 +29,7 @@ def opencv_seek(cv2: Any, path: str, wanted: list[int]) -> int:
 
 def opencv_sequential(cv2: Any, path: str, wanted: list[int]) -> int:
     """One pass, to the end; the wanted frames are converted."""
-    video, numbers, count, found = cv2.VideoCapture(path), set(wanted), 0, 0
+    video, numbers, count, found = _opened(cv2, path), set(wanted), 0, 0
     while (read := video.read())[0]:
         if count in numbers:
             _scaled(cv2, read[1])
@@ -42,6 +42,11 @@ def decord_batch(decord: Any, path: str, wanted: list[int]) -> int:
     """All of them in one call, as decord's readme shows it."""
     video = decord.VideoReader(path, ctx=decord.cpu(0), width=SIZE[0], height=SIZE[1], num_threads=1)
     return len(video.get_batch(wanted).asnumpy())
+
+
+def _opened(cv2: Any, path: str) -> Any:
+    """On one thread, as all others are: cv2.setNumThreads does not reach the decoder."""
+    return cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
 
 
 def _scaled(cv2: Any, frame: Any) -> Any:

@@ -49,7 +49,11 @@ def _of_a_set(store: Store, times: int, folder: Path, repetitions: int) -> list[
     array = open_split(store, clips, "train", folder / "ours")
     feed = Feed(array, batch=BATCH, seed=0, moves=Moves(shift=SHIFT))
     batches = _endless(_plain(clips, folder / "theirs", array.frames))
-    pairs = paired(lambda: [feed.draw() for _ in range(BATCHES)], lambda: [next(batches) for _ in range(BATCHES)], repetitions)
+    pairs = paired(
+        lambda: [feed.draw()[0][0].contiguous() for _ in range(BATCHES)],
+        lambda: [next(batches)[0].contiguous() for _ in range(BATCHES)],
+        repetitions,
+    )
     per_clip = compared(f"a clip of {size}", "plain local files", pairs, "ms", 1000 / (BATCHES * BATCH))
     first = [apart(_to_the_first_batch, clips, folder / "first") for _ in range(repetitions)]
     waited = sorted(one.result for one in first)[repetitions // 2]

@@ -85,6 +85,7 @@ class Fixed(Feeds):
 
 def rows(repetitions: int) -> list[Row]:
     """Each step against the port and the seed's code; the matrix product of this machine beside that of the seed's."""
+    matmul = _matmul(repetitions)
     game = ours(PAPER)
     feeds = Fixed(PAPER.clips())
     mine, theirs = steps(game, feeds), plain_steps(port(game, PAPER), feeds)
@@ -98,14 +99,17 @@ def rows(repetitions: int) -> list[Row]:
             seed = SEED_SECONDS[name]
             found += compared(what, "plain PyTorch", pairs)
             found.append(Row(what, "CPU s", mine_cpu, "the seed's code, its machine", seed, seed / mine_cpu))
+            for how, pace in _paces(matmul).items():
+                other = f"that at our matmul's pace, {how}"
+                found.append(Row(what, "CPU s", mine_cpu, other, seed * pace, seed * pace / mine_cpu))
             bar.advance(1)
         found += [*of_a_round(costs, PAPER, "cpu"), *of_a_round(costs, PAPER, "wall")]
         keep_freed_memory()
         found += compared(STACKING, "stacked, by vmap", paired(*stacking(game, feeds), repetitions))
         bar.advance(1)
-        found += _matmul(repetitions)
+        found += _matmul_rows(matmul)
         bar.advance(1)
-        found.append(_ceiling(repetitions))
+        found += _ceiling(repetitions)
         bar.advance(1)
     return found
 
@@ -203,21 +207,38 @@ def stacking(game: KBeam, feeds: Feeds) -> tuple[Work, Work]:
     )
 
 
-def _matmul(repetitions: int) -> list[Row]:
+def _matmul(repetitions: int) -> Cost:
     square = torch.rand(2000, 2000)
-    one = median(lambda: square @ square, max(5, repetitions))
+    return median(lambda: square @ square, max(5, repetitions))
+
+
+def _matmul_rows(one: Cost) -> list[Row]:
     what = "2000x2000 float32 matmul"
     wall = Row(what, "wall s", one.wall, "the seed's machine", SEED_MATMUL, SEED_MATMUL / one.wall)
     return [Row(what, "CPU s", one.cpu), wall]
 
 
-def _ceiling(repetitions: int) -> Row:
-    """How much of the matrix product's rate a learning step of C3D reaches, by CPU seconds."""
+def _paces(one: Cost) -> dict[str, float]:
+    """CPU seconds here for one of the seed's machine, by the matrix product: on how many threads it ran there is not known."""
+    return {f"if that took {threads}": one.cpu / (count * SEED_MATMUL) for threads, count in (("1 thread", 1), ("2 threads", 2))}
+
+
+def _ceiling(repetitions: int) -> list[Row]:
+    """How much of a matrix product's rate a learning step of C3D reaches, by CPU seconds; and of the same product as a
+    convolution, which is another library's, as C3D's are.
+    """
     square, reader, clips = torch.rand(2000, 2000), PAPER.c3d().build(ACTIONS), PAPER.clips()
+    pixels, weights = square.view(1, 2000, 40, 50), square.view(2000, 2000, 1, 1)
     keep_freed_memory()
-    pairs = paired(lambda: reader(clips).sum().backward(), lambda: square @ square, repetitions)
-    work = PAPER.batch * 3 * c3d_flops()
-    return rates("C3D forward and backward", "GFLOP/CPU s", pairs, "cpu", work / 1e9, "float32 matmul", 2 * 2000**3 / 1e9)
+    work, product = PAPER.batch * 3 * c3d_flops() / 1e9, 2 * 2000**3 / 1e9
+    return [
+        rates("C3D forward and backward", "GFLOP/CPU s",
+              paired(lambda: reader(clips).sum().backward(), plain_product, repetitions), "cpu", work, name, product)
+        for name, plain_product in (
+            ("float32 matmul", lambda: square @ square),
+            ("the same as a 1x1 convolution", lambda: torch.conv2d(pixels, weights)),
+        )
+    ]  # fmt: skip
 
 
 def c3d_flops(sizes: Sizes = PAPER) -> float:
