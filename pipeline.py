@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from kfp import dsl
 from kfp.compiler import Compiler
 from kfp.dsl import Artifact
@@ -38,7 +37,7 @@ from components.server import Login, Server, Submission
 from components.tasks import Tasks, stage_name
 from components.train_adversarial import train_adversarial
 from privadv.cluster import IMAGES, Cluster
-from privadv.config import load_yaml
+from privadv.config import load_yaml, plain_yaml
 from privadv.console import number_of, say
 from privadv.errors import PrivadvError, exit_code
 from privadv.evaluation.rows import is_baseline, of_filter
@@ -268,9 +267,9 @@ def load(path: Path, settings: Sequence[str], seed: int | None) -> RunConfig:
     for setting in settings:
         key, text = _pair(setting, "--set", "section.key=value")
         try:
-            value = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):
-            raise PrivadvError(f"--set {setting}: the value is no YAML: quote it") from None
+            value = plain_yaml(text)
+        except ValueError as error:
+            raise PrivadvError(f"--set {setting[:80]}: the value is no plain YAML ({error}): mend it, or quote it") from None
         try:
             _put(data, key.split("."), value)
         except KeyError as error:
