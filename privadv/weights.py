@@ -60,8 +60,8 @@ def read(path: Path, network: str | None = None) -> Found:
     if path.suffix in (".pth", ".pt"):
         raise PrivadvError(f"{path}: a pickle can run code when it is opened: convert it to safetensors first")
     with scratch() as folder:
-        import_checkpoints(path, folder)
-        return _imported(folder / "manifest.json")
+        import_checkpoints(path, folder / "import")
+        return _imported(folder / "import" / "manifest.json")
 
 
 def _imported(manifest: Path) -> Found:
