@@ -206,6 +206,7 @@ def _environment(given: Mapping[str, str]) -> Iterator[None]:
 
 def compile_pipeline(options: argparse.Namespace) -> None:
     """The pipeline, or one stage of it, as YAML, with the configuration as its parameters' defaults."""
+    _refuse_other_file(options.output)
     config = configured(options)
     given = dict(_pair(text, "--input", "NAME=URI") for text in options.input)
     if options.stage:
@@ -317,6 +318,12 @@ def _identity(store: Store) -> str:
 def marked(rerun: str) -> str:
     """``rerun`` with a new mark where it has none."""
     return rerun if "@" in rerun or not rerun else f"{rerun}@{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _refuse_other_file(output: Path) -> None:
+    """A pipeline may be compiled again; a configuration may not get lost by it."""
+    if output.is_file() and b"pipelineInfo" not in output.read_bytes():
+        raise PrivadvError(f"{output}: is there already and no compiled pipeline: name another --output")
 
 
 def _compile(pipeline: Any, defaults: dict[str, Any], output: Path) -> None:
