@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from privadv.console import say
+from privadv.console import amount_of, say
 from privadv.errors import PrivadvError, exit_code
 from privadv.place import workspace
 from privadv.store.garbage import GRACE_SECONDS, forget, plan, sweep, verify
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         if verb in (gc, check):
             options.add_argument("--delete", action="store_true", help="do it; without, only tell")
         if verb is gc:
-            options.add_argument("--grace-days", type=float, default=GRACE_SECONDS / DAY,
+            options.add_argument("--grace-days", type=amount_of("days", none=True), default=GRACE_SECONDS / DAY,
                                  help="what is younger stays: a running stage publishes last (default 7; less "
                                       "only while no stage runs)")
     return parser
