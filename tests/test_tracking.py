@@ -27,7 +27,7 @@ from mlflow.entities import Run
 from mlflow_health import healthy
 
 from privadv.data.feeds import to_float, to_uint8
-from privadv.errors import PrivadvError
+from privadv.errors import PrivadvError, without_credentials
 from privadv.models.checkpoint import FilterRef, save_weights
 from privadv.models.degradation import TransformNet
 from privadv.serving import open_folder
@@ -37,7 +37,7 @@ from privadv.tracking.archive import Archive
 from privadv.tracking.delivery import Delivery, next_pause
 from privadv.tracking.leftovers import State, keep, keep_abandoned
 from privadv.tracking.mlflow_runs import MlflowRuns
-from privadv.tracking.session import QUICK, without_credentials
+from privadv.tracking.session import QUICK
 from privadv.tracking.spool import RunHeader, RunRecord
 from privadv.tracking.system import SystemSampler
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from privadv.config import Section
-from privadv.errors import PrivadvError
-from privadv.tracking.session import QUICK, tracking_uri, without_credentials
+from privadv.errors import PrivadvError, without_credentials
+from privadv.tracking.session import QUICK, tracking_uri
 from privadv.tracking.spool import MANIFEST
 
 PIPELINES = "tags.kind = 'pipeline' and attributes.status = 'FINISHED'"
@@ -93,7 +93,7 @@ class Archive:
         """The folder, below ``folder``, with a version's filter.json and filter.safetensors.
 
         Raises:
-                PrivadvError: MLflow does not give them, as where a workspace was moved.
+            PrivadvError: MLflow does not give them, as where a workspace was moved.
         """
         with self._explained(f"{version.model} version {version.number}"):
             from mlflow.artifacts import download_artifacts
