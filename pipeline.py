@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from kfp import dsl
 from kfp.compiler import Compiler
 from kfp.dsl import Artifact
@@ -38,7 +37,7 @@ from components.server import Login, Server, Submission
 from components.tasks import Tasks, stage_name
 from components.train_adversarial import train_adversarial
 from privadv.cluster import IMAGES, Cluster
-from privadv.config import load_yaml
+from privadv.config import load_yaml, plain_yaml
 from privadv.console import number_of, say
 from privadv.errors import PrivadvError, exit_code
 from privadv.evaluation.rows import is_baseline, of_filter
@@ -207,6 +206,7 @@ def _environment(given: Mapping[str, str]) -> Iterator[None]:
 
 def compile_pipeline(options: argparse.Namespace) -> None:
     """The pipeline, or one stage of it, as YAML, with the configuration as its parameters' defaults."""
+    _refuse_other_file(options.output)
     config = configured(options)
     given = dict(_pair(text, "--input", "NAME=URI") for text in options.input)
     if options.stage:
@@ -268,9 +268,9 @@ def load(path: Path, settings: Sequence[str], seed: int | None) -> RunConfig:
     for setting in settings:
         key, text = _pair(setting, "--set", "section.key=value")
         try:
-            value = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):
-            raise PrivadvError(f"--set {setting}: the value is no YAML: quote it") from None
+            value = plain_yaml(text)
+        except ValueError as error:
+            raise PrivadvError(f"--set {setting[:80]}: the value is no plain YAML ({error}): mend it, or quote it") from None
         try:
             _put(data, key.split("."), value)
         except KeyError as error:
@@ -318,6 +318,12 @@ def _identity(store: Store) -> str:
 def marked(rerun: str) -> str:
     """``rerun`` with a new mark where it has none."""
     return rerun if "@" in rerun or not rerun else f"{rerun}@{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _refuse_other_file(output: Path) -> None:
+    """A pipeline may be compiled again; a configuration may not get lost by it."""
+    if output.is_file() and b"pipelineInfo" not in output.read_bytes():
+        raise PrivadvError(f"{output}: is there already and no compiled pipeline: name another --output")
 
 
 def _compile(pipeline: Any, defaults: dict[str, Any], output: Path) -> None:

@@ -151,6 +151,8 @@ def main() -> int:
     parser.add_argument("--output", type=Path, required=True, help="the YAML file to write")
     options = parser.parse_args()
     try:
+        if options.output.exists() and options.output.samefile(options.config):
+            raise PrivadvError(f"{options.output}: is the configuration: name another --output")
         job = train_job(RunConfig.load(options.config), options.stage, dict(map(_blob, options.input)))
         options.output.write_text(yaml.safe_dump(job, sort_keys=False), encoding="utf-8")
     except (PrivadvError, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -21,6 +22,15 @@ class Section(pydantic.BaseModel):
     """A frozen group of settings or facts. Equal content gives an equal :meth:`digest`."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    @pydantic.model_validator(mode="wrap")
+    @classmethod
+    def _switches_are_no_numbers(cls, data: Any, taken_as: pydantic.ModelWrapValidatorHandler[Self]) -> Self:
+        section = taken_as(data)
+        for key, value in data.items() if isinstance(data, dict) else ():
+            if isinstance(value, bool) and isinstance(taken := getattr(section, key), int | float) and taken is not value:
+                raise ValueError(f"{key} is yes or no: a number is needed")
+        return section
 
     @classmethod
     def parse(cls, data: dict[str, Any] | str, where: str) -> Self:
@@ -82,29 +92,57 @@ def _written(location: tuple[Any, ...], data: dict[str, Any] | str) -> tuple[str
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without anchors, aliases (nine lines of which unfold to billions of values) and tags."""
+    """YAML without anchors, aliases (nine lines of which unfold to billions of values) and tags, whose keys stand once and whose
+    numbers are decimal: YAML 1.1 reads 010 as 8 and 1:30 as 90."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
-            problem = "an anchor, alias or tag, which is not taken"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)  # pyright: ignore[reportArgumentType]
-        return super().compose_node(parent, index)
+            raise _refused("an anchor, alias or tag, which is not taken", event)
+        node = super().compose_node(parent, index)
+        if isinstance(node, yaml.ScalarNode) and NUMBER.search(node.tag) and OTHER_BASE.match(node.value):
+            raise _refused(f"{node.value} is no decimal number", node)
+        if isinstance(node, yaml.MappingNode):
+            known: set[str] = set()
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key.value in known:
+                    raise _refused(f"key '{key.value}' stands twice: keep one", key)
+                known.add(key.value)
+        return node
+
+
+NUMBER = re.compile(":(int|float)$")
+OTHER_BASE = re.compile(r"[-+]?0_*[0-7]|.*:")
+
+
+def _refused(problem: str, at: yaml.Event | yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)  # pyright: ignore[reportArgumentType]
+
+
+def plain_yaml(text: str) -> Any:
+    """The plain value that a YAML text stands for.
+
+    Raises:
+        ValueError: it is no YAML, uses anchors, aliases or tags, has a key twice or a number that is not decimal.
+    """
+    try:
+        return yaml.load(text, _PlainLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no such date
+        raise ValueError(" ".join(str(error).split())[:200]) from None
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping of plain values.
 
     Raises:
-        PrivadvError: the file is missing, is no YAML, uses anchors, aliases or tags, or is no mapping.
+        PrivadvError: the file is missing, is no UTF-8, no YAML as :func:`plain_yaml` takes it, or no mapping.
     """
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _PlainLoader)
+        data = plain_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PrivadvError(f"{path}: cannot read the configuration ({error.strerror}): check the path") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no such date
-        reason = " ".join(str(error).split())
-        raise PrivadvError(f"{path}: not valid YAML ({reason[:200]}): mend that line") from None
+    except ValueError as error:
+        raise PrivadvError(f"{path}: not valid YAML ({' '.join(str(error).split())}): mend that line") from None
     if not isinstance(data, dict):
         raise PrivadvError(f"{path}: holds no mapping of sections: start from configs/smoke.yaml")
     return data

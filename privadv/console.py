@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from argparse import ArgumentTypeError
@@ -17,13 +18,31 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+MOST = 2**31 - 1
+
+
 def number_of(what: str) -> Callable[[str], int]:
-    """An argument's type: a whole number of ``what``, at least one."""
+    """An argument's type: a whole number of ``what``, at least one and at most MOST."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or not int(text):
+        if not text.isdecimal() or not 0 < int(text) <= MOST:
             raise ArgumentTypeError(f"'{text}' is no number of {what}: write 1 or more")
         return int(text)
+
+    return parse
+
+
+def amount_of(what: str, none: bool = False) -> Callable[[str], float]:
+    """An argument's type: a finite amount of ``what``, above 0, or, where ``none`` has a meaning, 0 itself."""
+
+    def parse(text: str) -> float:
+        try:
+            amount = float(text)
+        except ValueError:
+            amount = math.nan
+        if not (0 < amount <= MOST or (none and amount == 0)):
+            raise ArgumentTypeError(f"'{text}' is no number of {what}: write {'0 or more' if none else 'one above 0'}")
+        return amount
 
     return parse
 

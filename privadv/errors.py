@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
-import tempfile
 from collections.abc import Callable
 
 MISTAKE = 2
@@ -39,9 +39,14 @@ def in_one_line(error: Exception) -> str | None:
         return " ".join(str(error).split())
     if isinstance(error, OSError):
         mend = MENDS.get(error.errno or 0)
-        path = error.filename or (tempfile.gettempdir() if mend is ROOM else None)
+        path = error.filename or ("a disk" if mend is ROOM else None)  # a write that fails does not say where
         return f"{path}: {error.strerror}: {mend}" if mend and path else None
     return None
+
+
+def without_credentials(text: str) -> str:
+    """The text without the user and password of any URL in it."""
+    return re.sub(r"://\S*@", "://", text)  # to the last @: an unquoted password may hold one, and slashes
 
 
 def tell(task: str, error: Exception) -> None:

@@ -40,6 +40,8 @@ def _run(wanted: argparse.Namespace) -> None:
         raise PrivadvError(f"{wanted.onnx.parent}: is no folder: make it first")
     if wanted.onnx.suffix != ".onnx":
         raise PrivadvError(f"{wanted.onnx}: name a file that ends with .onnx")
+    if wanted.onnx.exists() and not wanted.overwrite:
+        raise PrivadvError(f"{wanted.onnx}: exists already: name another file, or add --overwrite")
     if wanted.precision == "int8" and wanted.calibrate is None:
         raise PrivadvError("int8 needs to see what the camera will see: add --calibrate VIDEO, such as a training video")
     filter_, shipped = open_filter(wanted.model)
@@ -92,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True, help="a published folder, or models:/NAME@ALIAS")
     parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of the network; else fp32")
     parser.add_argument("--calibrate", metavar="VIDEO", help="a video or a folder of images, for int8 and the comparison")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing .onnx")
     parser.add_argument("--threads", type=int, default=1, help="of the timing; else 1")
     return parser
 

@@ -16,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from privadv.console import number_of, say
+from privadv.console import amount_of, number_of, say
 from privadv.errors import PrivadvError, exit_code
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PIPE = "-"
 VIDEOS = (".mp4", ".m4v")
+RATE_FORM = re.compile(r"\d{1,9}(\.\d{1,40})?|\d{1,9}/\d{1,9}")
+FINEST_RATE = 1_001_000
 BROKEN_PIPE, BY_SIGNAL = 141, 128
 
 
@@ -85,7 +87,14 @@ def _check(wanted: argparse.Namespace) -> None:
             raise PrivadvError(f"{out}: write a .mp4, a folder for images, or - for a pipe")
     if wanted.input == PIPE and wanted.size is None:
         raise PrivadvError("raw frames on a pipe say nothing of their size: add --size WIDTHxHEIGHT")
-    if wanted.keep_audio and (wanted.input == PIPE or Path(wanted.input).is_dir() or Path(wanted.output).suffix not in VIDEOS):
+    folder = Path(wanted.input).is_dir()
+    if wanted.size and wanted.input != PIPE:
+        raise PrivadvError("--size is that of raw frames on a pipe: leave it out, what else comes in says its own")
+    if wanted.fps and wanted.input != PIPE and not folder:
+        raise PrivadvError("--fps is that of raw frames or of a folder of images: leave it out, a video says its own")
+    if wanted.format and (wanted.input == PIPE or folder):
+        raise PrivadvError("--format is that of a device: leave it out")
+    if wanted.keep_audio and (wanted.input == PIPE or folder or Path(wanted.output).suffix not in VIDEOS):
         raise PrivadvError("--keep-audio: there is sound from a video into a video only")
 
 
@@ -153,10 +162,17 @@ def _size(text: str) -> tuple[int, int]:
     return int(match[2]), int(match[1])
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**64:
+        raise argparse.ArgumentTypeError(f"'{text}' is no seed: write 0 or more, below 2^64")
+    return int(text)
+
+
 def _rate(text: str) -> Fraction:
     try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
+        # What a calculator shows of 24000/1001 is that; containers take no numbers of more than 31 bits.
+        rate = Fraction(text).limit_denominator(FINEST_RATE) if RATE_FORM.fullmatch(text) else Fraction(0)
+    except ZeroDivisionError:
         rate = Fraction(0)
     if not 0 < rate <= 1000:
         raise argparse.ArgumentTypeError(f"'{text}' is no frame rate: write 25 or 30000/1001")
@@ -172,11 +188,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--native", action="store_true", help="keep the resolution; no leakage figure covers that")
     parser.add_argument("--keep-audio", action="store_true", help="copy the sound; voices identify people")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing .mp4")
-    parser.add_argument("--seed", type=int, help="draw the noise from it, for the same video again; else from the system")
+    parser.add_argument("--seed", type=_seed, help="draw the noise from it, for the same video again; else from the system")
     parser.add_argument("--crf", type=int, default=20, choices=range(52), metavar="0-51", help="quality of H.264, 0 is lossless")
     parser.add_argument("--lag", type=number_of("frames"), metavar="N",
                         help="compare to the frame N before, not to that of training")
-    parser.add_argument("--seconds", type=float, help="stop after so many seconds of video")
+    parser.add_argument("--seconds", type=amount_of("seconds"), help="stop after so many seconds of video")
     parser.add_argument("--format", default="", help="input format of a device: v4l2, dshow, avfoundation, lavfi")
     parser.add_argument("--size", type=_size, metavar="WxH", help="of raw frames that come in")
     parser.add_argument("--fps", type=_rate, help="of raw frames or images that come in; else 25")

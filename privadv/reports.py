@@ -18,7 +18,9 @@ from privadv.console import say
 from privadv.data.roots import BUCKET
 from privadv.errors import PrivadvError, exit_code
 from privadv.place import workspace
+from privadv.scratch import vacant, whole_folder
 from privadv.store import Blob, Store
+from privadv.store.objects import DIGEST
 from privadv.tracking import MANIFEST, WEIGHTS
 from privadv.workspace import Workspace
 
@@ -26,16 +28,21 @@ REPORT, PAGE, EVIDENCE = "report.json", "report.html", "evidence"
 
 
 def publish(report: str, store: Store, folder: Path) -> None:
-    """Lay a report's page, its evidence and its filter into ``folder``, and print its table and where they lie."""
+    """Lay a report's page, its evidence and its filter into a new ``folder``, and print its table and where they lie.
+
+    Raises:
+        PrivadvError: something is there already, it cannot be made, or the store lacks what the report names.
+    """
     manifest = json.loads(report)
     files = {REPORT: report.encode(), PAGE: _get(manifest["page"], store)}
     if manifest["filter"]:
         files[MANIFEST] = json.dumps(manifest["filter"], indent=2).encode()
         files[WEIGHTS] = _get(manifest["filter"]["weights"], store)
     files |= {f"{EVIDENCE}/{sha256}": content for sha256, content in _evidence(manifest, store).items()}
-    (folder / EVIDENCE).mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
+    with whole_folder(folder) as part:
+        (part / EVIDENCE).mkdir()
+        for name, content in files.items():
+            (part / name).write_bytes(content)
     say(f"\n{manifest['table']}\n")
     for what, name in (("report", PAGE), ("filter", WEIGHTS)):
         if name in files:
@@ -83,26 +90,38 @@ def read(source: str, store: Store) -> str:
     The store gets what a folder has beside it, in case the run was another store's.
 
     Raises:
-        PrivadvError: nothing is there, it is no text, or a file of the evidence is not what was measured.
+        PrivadvError: nothing is there, it is no text, or a file of the evidence, or the filter, is not what was measured.
     """
     try:
         if "://" in source:
             return _object(source, store)
         path = Path(source) / REPORT if Path(source).is_dir() else Path(source)
         manifest = path.read_text(encoding="utf-8")
-        _restore(path.parent, store)
+        _restore(path.parent, _weights(manifest), store)
         return manifest
     except (OSError, UnicodeDecodeError) as error:
         raise PrivadvError(f"{source}: no report ({error}): give a report's folder or the URI of its manifest") from None
 
 
-def _restore(folder: Path, store: Store) -> None:
-    for path in sorted((folder / EVIDENCE).glob("*")):
-        if store.put(path).sha256 != path.name:
+def _restore(folder: Path, weights: Blob | None, store: Store) -> None:
+    measured = {path: path.name for path in sorted((folder / EVIDENCE).glob("*")) if DIGEST.fullmatch(path.name)}
+    if weights and ((folder / WEIGHTS).exists() or not store.entry(weights.key)):
+        measured[folder / WEIGHTS] = weights.sha256
+    for path, sha256 in measured.items():
+        if not path.is_file():
+            raise PrivadvError(f"{path}: is missing: copy the report's folder again")
+        if store.put(path).sha256 != sha256:
             raise PrivadvError(f"{path}: is not what was measured: copy the report's folder again")
-    for path in (folder / PAGE, folder / WEIGHTS):
-        if path.is_file():
-            store.put(path)
+    if (folder / PAGE).is_file():
+        store.put(folder / PAGE)
+
+
+def _weights(manifest: str) -> Blob | None:
+    """Those of a report's filter; of what is no report, as whoever reads it will find, there are none."""
+    try:
+        return Blob.model_validate(json.loads(manifest)["filter"]["weights"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
 
 
 def _object(uri: str, store: Store) -> str:
@@ -135,8 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answer(given: argparse.Namespace) -> None:
-    if given.output.exists():
-        raise PrivadvError(f"{given.output} is there already: name a new folder")
+    vacant(given.output)
     with Workspace(given.workspace) as held:
         store = Store.from_environment(held.environment())
         publish(pooled([(source, read(source, store)) for source in given.sources], store), store, given.output)

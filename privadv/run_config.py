@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -59,6 +60,12 @@ class RunConfig(Section):
     def load(cls, path: Path) -> RunConfig:
         """The run of a YAML file; raises PrivadvError in one line for anything that is wrong in it."""
         return cls.parse(load_yaml(path), str(path))
+
+    @pydantic.model_validator(mode="after")
+    def _numbers_are_finite(self) -> Self:
+        if endless := _endless(self.model_dump()):
+            raise ValueError(f"key '{endless}' is no finite number: write one")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _rows_exist(self) -> Self:
@@ -153,6 +160,14 @@ class RunConfig(Section):
         if families != set(self.attack.seen):
             raise ValueError(f"attack.seen must name the families of the budget models that play: {sorted(families)}")
         return self
+
+
+def _endless(value: Any, key: str = "") -> str:
+    """The dotted key of a number within ``value`` that is infinite or none; empty where there is no such number."""
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else key
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    return next(filter(None, (_endless(one, f"{key}.{name}".lstrip(".")) for name, one in inside)), "")
 
 
 @cache

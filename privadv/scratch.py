@@ -1,5 +1,5 @@
 """Temporary folders that do not outlive their owner: gone at its end, or after a SIGKILL when the next one begins; and files
-that are there whole or not at all."""
+and folders that are there whole or not at all."""
 
 from __future__ import annotations
 
@@ -46,6 +46,37 @@ def whole(path: Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def vacant(folder: Path) -> Path:
+    """``folder``, where nothing is yet but perhaps an empty folder.
+
+    Raises:
+        PrivadvError: something is there.
+    """
+    if folder.is_symlink() and not folder.exists():
+        raise PrivadvError(f"{folder}: is a link to nothing: name a new folder")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise PrivadvError(f"{folder} is there already: name a new folder")
+    return folder
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Where a new ``folder`` grows, as :func:`whole` does for a file; the block does nothing but write into it.
+
+    Raises:
+        PrivadvError: something is there already, or it cannot be made or written.
+    """
+    try:
+        vacant(folder).parent.mkdir(parents=True, exist_ok=True)
+        with scratch(str(folder.parent)) as held:
+            part = held / folder.name
+            part.mkdir()  # unlike the one around it, it has the rights that folders usually have
+            yield part
+            part.rename(folder)
+    except OSError as error:
+        raise PrivadvError(f"{folder}: cannot be made ({error.strerror}): name another place") from None
 
 
 def hold(folder: Path | str) -> int:

@@ -8,8 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 
-import yaml
-
+from privadv.config import plain_yaml
 from privadv.errors import PrivadvError
 
 LABEL_CHARACTERS = 24
@@ -40,11 +39,11 @@ def _variant(options: argparse.Namespace, chosen: Sequence[tuple[str, str, str]]
 def _axis(sweep: str) -> tuple[str, list[str]]:
     key, equals, text = sweep.partition("=")
     try:
-        values = [json.dumps(value) for value in yaml.safe_load(f"[{text}]")]
-    except (yaml.YAMLError, TypeError, ValueError):
+        values = [json.dumps(value) for value in plain_yaml(f"[{text}]")]
+    except (TypeError, ValueError):
         values = []
     if not equals or not all(key.split(".")) or not values:
-        raise PrivadvError(f"--sweep {sweep}: write section.key=value,value,...")
+        raise PrivadvError(f"--sweep {sweep[:80]}: write section.key=value,value,...")
     if len(set(values)) < len(values):
         raise PrivadvError(f"--sweep {sweep}: name each value once")
     return key, values

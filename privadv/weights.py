@@ -27,7 +27,7 @@ from privadv.place import workspace
 from privadv.reports import REPORT
 from privadv.scratch import scratch
 from privadv.store import Blob, Store
-from privadv.workspace import Workspace
+from privadv.workspace import Workspace, with_store
 
 IMAGENET, SPORTS1M = "imagenet", "sports1m"
 LIBRARY: tuple[Name, ...] = typing.get_args(Name)
@@ -60,8 +60,8 @@ def read(path: Path, network: str | None = None) -> Found:
     if path.suffix in (".pth", ".pt"):
         raise PrivadvError(f"{path}: a pickle can run code when it is opened: convert it to safetensors first")
     with scratch() as folder:
-        import_checkpoints(path, folder)
-        return _imported(folder / "manifest.json")
+        import_checkpoints(path, folder / "import")
+        return _imported(folder / "import" / "manifest.json")
 
 
 def _imported(manifest: Path) -> Found:
@@ -70,6 +70,8 @@ def _imported(manifest: Path) -> Found:
         found = {role: (model, (manifest.parent / model.file).read_bytes()) for role, model in facts.models.items()}
     except (OSError, UnicodeDecodeError) as error:
         raise PrivadvError(f"{manifest}: the import cannot be read ({error}): import the checkpoint again") from None
+    if not found:
+        raise PrivadvError(f"{manifest}: the import holds no model: import the checkpoint again")
     return {role: (NamedModel(**model.model_dump(exclude={"file"})), data) for role, (model, data) in found.items()}
 
 
@@ -78,7 +80,7 @@ def _library(name: str, tensors: dict[str, Tensor], source: str) -> Found:
         raise PrivadvError(f"--network {name}: choose one of {', '.join(LIBRARY)}")
     network = Torchvision(name=name)
     last = tensors.get(f"{network.head[0]}.weight")
-    if last is None:
+    if last is None or not last.ndim:
         raise PrivadvError(f"{source}: not the weights of {name} (they lack its last layer): check --network")
     spec = ReaderSpec(network=network)
     reader = spec.build(len(last))
@@ -138,8 +140,13 @@ def played(store: Store, folder: Path) -> Found:
 
 
 def usual_name(path: Path, found: Found) -> str:
-    """``imagenet`` for networks of slim or torchvision alone, ``sports1m`` for that, else the path's own name."""
-    published = [ReaderSpec.model_validate(m.spec).published if m.kind == "reader" else "" for m, _ in found.values()]
+    """``imagenet`` for networks of slim or torchvision alone, ``sports1m`` for that, else the path's own name.
+
+    Raises:
+        PrivadvError: a model's specification is none of ours.
+    """
+    published = [ReaderSpec.parse(m.spec, f"{path}, {role}").published if m.kind == "reader" else ""
+                 for role, (m, _) in found.items()]
     if all(name and name == role for name, role in zip(published, found, strict=True)):
         return SPORTS1M if published == [SPORTS1M] else IMAGENET
     return (path.parent if path.name == "manifest.json" else path).resolve().stem.lower()
@@ -198,7 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answer(given: argparse.Namespace) -> None:
-    with opened(given.workspace) as shelf:
+    # Adding makes a workspace where there is none; looking does not.
+    with opened(with_store(given.workspace) if given.command == "list" else given.workspace) as shelf:
         if given.command == "add":
             add(shelf, given.file, given.name, given.network)
         else:

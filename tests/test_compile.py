@@ -341,6 +341,14 @@ def test_one_stage_takes_what_it_could_do_without_when_it_is_named() -> None:
         values(pipeline.report, {"baselines": "gray"}, {})
 
 
+def test_a_configuration_is_not_lost_where_a_pipeline_is_compiled(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(SMOKE.read_text())
+    with pytest.raises(PrivadvError, match=r"mine\.yaml: is there already and no compiled pipeline: name another --output"):
+        pipeline.compile_pipeline(pipeline._parser().parse_args(["compile", "--config", str(mine), "--output", str(mine)]))
+    assert mine.read_text() == SMOKE.read_text()
+
+
 def test_images_of_a_build_are_taken_as_they_were_pushed(tmp_path: Path) -> None:
     pushed = {f"privadv/{name}": f"registry.example/t/privadv/{name}@{DIGEST}" for name in ("extract", "mlflow")}
     (tmp_path / "images.json").write_text(json.dumps(pushed))

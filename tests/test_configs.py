@@ -148,6 +148,9 @@ def test_masked_rows_need_boxes_and_the_seed_s_mistake_the_paper_s_profile() -> 
      "rate bounds what noise lets through, but the release has none"),
     ({"train_adversarial": {"algorithm": {"kind": "uniform", "rate": -1}}}, "key 'train_adversarial.algorithm.rate' = -1"),
     ({"seed": -1}, "key 'seed' = -1"),
+    ({"seed": True}, "seed is yes or no: a number is needed"),
+    ({"attack": {"fit": {"steps": True}}}, "attack.fit: steps is yes or no: a number is needed"),
+    ({"attack": {"fit": {"lr": float("inf")}}}, "key 'attack.fit.lr' is no finite number: write one"),
     ({"seed": 2**32}, "key 'seed' = 4294967296: Input should be less than or equal to 4294967295"),
     ({"extract_frames": {"synthetic": {"seed": -1}}}, "key 'extract_frames.synthetic.seed' = -1"),
     ({"extract_frames": {"synthetic": {"val_takes": 0}}}, "key 'extract_frames.synthetic.val_takes' = 0"),
@@ -194,6 +197,13 @@ def test_the_largest_seed_is_the_largest_that_a_forest_grows_from() -> None:
     with pytest.raises(ValueError, match="random_state"):
         grow(LARGEST_SEED + 1)
     assert pipeline.load(path_of("smoke"), [], LARGEST_SEED).seed == LARGEST_SEED
+
+
+@pytest.mark.parametrize("setting", ["seed=" + "[" * 3000, "seed=&a 5", "seed=010", "attack={kind: 1, kind: 2}"])
+def test_a_setting_is_as_plain_as_the_file(setting: str) -> None:
+    with pytest.raises(PrivadvError, match=r"^--set .*the value is no plain YAML \(.*\): mend it, or quote it$") as caught:
+        pipeline.load(path_of("smoke"), [setting], None)
+    assert len(str(caught.value)) < 500
 
 
 def test_a_setting_reaches_into_lists_and_adds_to_them() -> None:

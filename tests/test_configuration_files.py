@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from privadv.config import load_yaml
+from privadv.config import load_yaml, plain_yaml
 from privadv.errors import PrivadvError
 
 BILLIONS = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -26,6 +26,23 @@ def test_anchors_aliases_and_tags_are_refused(text: str, tmp_path: Path, monkeyp
     with pytest.raises(PrivadvError, match=r"run\.yaml: not valid YAML \(an anchor, alias or tag") as caught:
         load_yaml(Path("run.yaml"))
     assert len(str(caught.value).splitlines()) == 1 and not Path("planted").exists()
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("name: a\nattack: {}\nseed: 1\nattack: {}\n", "key 'attack' stands twice: keep one in .*, line 4"),
+    ("attack: {fit: {steps: 1, steps: 2}}", "key 'steps' stands twice"),
+    ("seed: 010", "010 is no decimal number"),
+    ("seed: 1:30", "1:30 is no decimal number"),
+])
+def test_what_yaml_would_silently_take_for_something_else_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(PrivadvError, match=rf"run\.yaml: not valid YAML \({said}"):
+        load_yaml(tmp_path / "run.yaml")
+
+
+def test_plain_numbers_are_what_they_look_like() -> None:
+
+    assert plain_yaml("[0, -7, 0.5, 1_000, '010', 2024-01-02T10:20:30, a:b]")[:5] == [0, -7, 0.5, 1000, "010"]
 
 
 def test_depth_without_end_is_refused(tmp_path: Path) -> None:

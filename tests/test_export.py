@@ -158,12 +158,14 @@ def test_parameters_and_operations_are_those_counted_by_hand() -> None:
     (["--onnx", "out.onnx", "--model", "nothing"], "cannot be read"),
     (["--onnx", "out.onnx", "--model", "model", "--calibrate", "none.mp4"], "none.mp4"),
     (["--onnx", "out.onnx", "--model", "models:/nameless"], "models:/NAME@ALIAS"),
+    (["--onnx", "old.onnx", "--model", "model"], "old.onnx: exists already: name another file, or add --overwrite"),
 ])
 def test_mistakes_are_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], reason: str,
                                        capsys: pytest.CaptureFixture[str]) -> None:
     ship(tmp_path / "model", network())
     monkeypatch.chdir(tmp_path)
-    assert export.main(arguments) == 2
+    Path("old.onnx").write_text("old")
+    assert export.main(arguments) == 2 and Path("old.onnx").read_text() == "old"
     said = capsys.readouterr().err
     assert reason in said and said.count("\n") == 1 and not Path("out.onnx").exists()
 

@@ -32,7 +32,7 @@ from privadv.data.feeds import to_float, to_uint8
 from privadv.data.video.sinks import PipeSink, VideoSink
 from privadv.data.video.sources import Frame, PipeSource, Scale, VideoSource
 from privadv.errors import PrivadvError
-from privadv.filter import main
+from privadv.filter import _rate, main
 from privadv.models.checkpoint import Measured, ShippedFilter, save_weights
 from privadv.models.degradation import Release, TransformNet
 from privadv.store import Blob
@@ -344,6 +344,11 @@ def test_a_camera_that_is_not_there(tmp_path: Path, model: str, capsys: pytest.C
     assert "cannot be opened or read" in capsys.readouterr().err and not left(tmp_path)
 
 
+def test_a_camera_s_password_is_not_told(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rtsp://admin:hunter2@127.0.0.1:9/camera", str(tmp_path / "out.mp4"), "--model", model]) == 2
+    assert capsys.readouterr().err.startswith("privadv: filter: rtsp://127.0.0.1:9/camera: cannot be opened or read (")
+
+
 # --- it fails closed -----------------------------------------------------------------------------------------------------
 
 def test_a_damaged_frame_midway_leaves_nothing(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -492,6 +497,10 @@ def test_a_signal_between_two_writes_of_a_file() -> None:
     (["full", "out", "--model", "model"], "holds no PNG or JPEG"),
     (["-", "out.mp4", "--model", "model"], "add --size"),
     (["in.mp4", "out", "--keep-audio", "--model", "model"], "--keep-audio"),
+    (["in.mp4", "out.mp4", "--fps", "3", "--model", "model"], "--fps is that of raw frames or of a folder"),
+    (["in.mp4", "out.mp4", "--size", "7x7", "--model", "model"], "--size is that of raw frames on a pipe"),
+    (["full", "out.mp4", "--format", "nonsense", "--model", "model"], "--format is that of a device"),
+    (["small", "out", "--native", "--model", "model"], "frames of 1x1 are too small for the filter ("),
 ])
 def test_mistakes_are_told_in_one_line(tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch,
                                        capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str) -> None:
@@ -500,6 +509,8 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, model: str, monkeypatch: 
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious.txt").write_text("precious")
     (tmp_path / "text.mp4").write_text("just some words\n" * 50)
+    (tmp_path / "small").mkdir()
+    Image.new("RGB", (1, 1)).save(tmp_path / "small" / "one.png")
     (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXTINF:3,\nin.mp4\n")
     monkeypatch.chdir(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
@@ -507,6 +518,31 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, model: str, monkeypatch: 
     said = capsys.readouterr().err
     assert reason in said and said.count("\n") == 1
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    (["--seconds", "nan"], "'nan' is no number of seconds"),
+    (["--seconds", "0"], "'0' is no number of seconds: write one above 0"),
+    (["--seconds=-1"], "'-1' is no number of seconds"),
+    (["--seed", "99999999999999999999"], "'99999999999999999999' is no seed"),
+    (["--lag", "99999999999999999999"], "'99999999999999999999' is no number of frames"),
+    (["--fps", "1e9999999999"], "'1e9999999999' is no frame rate"),
+    (["--fps", "1/100000000000000000000000"], "is no frame rate"),
+    (["--fps", "0.00000000000000000000001"], "is no frame rate"),
+])
+def test_numbers_that_cannot_be_meant_are_refused_with_the_usage(given: list[str], said: str,
+                                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["in.mp4", "out.mp4", "--model", "model", *given])
+    assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "rate"), [
+    ("25", Fraction(25)), ("30000/1001", Fraction(30000, 1001)), ("23.976023976", Fraction(24000, 1001)),
+    ("29.97002997002997", Fraction(30000, 1001)), ("12.5", Fraction(25, 2)),
+])
+def test_a_rate_is_the_fraction_that_was_meant(text: str, rate: Fraction) -> None:
+    assert _rate(text) == rate
 
 
 def test_weights_that_were_changed_are_refused(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,11 +120,11 @@ def test_the_command_tells_first_and_deletes_when_told(store: Store, tmp_path: P
     shard, litter = store.put(b"shard"), store.put(b"litter")
     store.publish(manifest("clips", shard), "extract_frames")
     common = ["--workspace", str(tmp_path)]
-    assert main(["gc", *common, "--grace-days", "-1"]) == 0
+    assert main(["gc", *common, "--grace-days", "0"]) == 0
     said = capsys.readouterr().out
     assert f"  {litter.key} (6 bytes" in said and "nothing was deleted: add --delete" in said
     assert store.get(litter)
-    assert main(["gc", *common, "--grace-days", "-1", "--delete"]) == 0
+    assert main(["gc", *common, "--grace-days", "0", "--delete"]) == 0
     assert "1 objects deleted" in capsys.readouterr().out and store.entry(litter.key) is None
     assert main(["refs", *common]) == 0
     (key,) = store.keys("published/")
@@ -154,3 +154,10 @@ def test_a_workspace_without_a_store_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.delenv("PRIVADV_S3_ENDPOINT", raising=False)
     assert main(["gc", "--workspace", str(tmp_path / "none")]) == 2
     assert "holds no store" in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("days", ["-7", "nan", "inf", "x"])
+def test_a_grace_that_is_none_deletes_nothing(days: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["gc", "--workspace", str(tmp_path), "--grace-days", days, "--delete"])
+    assert ended.value.code == 2 and f"'{days}' is no number of days: write 0 or more" in capsys.readouterr().err

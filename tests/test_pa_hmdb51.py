@@ -65,7 +65,8 @@ def test_entries_without_review_note_or_frames_are_remarked() -> None:
 
 
 @pytest.mark.parametrize("track", [
-    [[0, 9]], [[5, 4, 0]], [[-1, 4, 0]], [[0, 9, 3]], [[0, 9, []]], [[0, 9, [1, [2]]]], [[0, 9, "1"]], "none", None])
+    [[0, 9]], [[0, 10**13, 1]], [[0, 10**30, 1]],
+    [[5, 4, 0]], [[-1, 4, 0]], [[0, 9, 3]], [[0, 9, []]], [[0, 9, [1, [2]]]], [[0, 9, "1"]], "none", None])
 def test_a_malformed_track_sets_the_video_aside(track: Any) -> None:
     video, good = name_of("hug"), name_of("hug", 1)
     annotations = parse(texts_of(hug={f"{video}.avi": facts(face=track), f"{good}.avi": facts()}))
@@ -91,6 +92,8 @@ def test_mistakes_are_told() -> None:
         annotation_files(["old/hug.json", "annotations/hug.json"])
     with pytest.raises(PrivadvError, match=r"hug\.json: is no JSON"):
         parse({"hug.json": "{"})
+    with pytest.raises(PrivadvError, match=r"hug\.json: is no JSON"):
+        parse({"hug.json": "[" * 100_000})
     with pytest.raises(PrivadvError, match="no JSON object"):
         parse({"hug.json": "[]"})
     with pytest.raises(PrivadvError, match="no PA-HMDB51 annotation"):

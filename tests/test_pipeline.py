@@ -372,7 +372,7 @@ def test_seeds_that_are_none_are_refused_with_the_usage(tiny: Path) -> None:
     (["--set", "rows=[raw, gray]"], "name raw, filter and a baseline"),
     (["--set", "rows=[raw, filter]"], "name raw, filter and a baseline"),
     (["--sweep", "rows=[raw, filter, gray], [raw, filter]"], "name raw, filter and a baseline"),
-    (["--set", "name=2024-13-45"], "--set name=2024-13-45: the value is no YAML: quote it"),
+    (["--set", "name=2024-13-45"], "--set name=2024-13-45: the value is no plain YAML (month must be in 1..12): mend it"),
     (["--sweep", "name=2024-13-45"], "--sweep name=2024-13-45: write section.key=value,value,..."),
     (["--rerun", "atack"], "'atack' is no stage"),
     (["--rerun", "attack@a b"], "write the stages and a new mark, such as attack@2"),

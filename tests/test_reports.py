@@ -61,6 +61,10 @@ def test_a_folder_that_cannot_be_made_is_one_line(store: Store, tmp_path: Path, 
     assert main([*workspace, f"{tmp_path}/run.json", "--output", f"{tmp_path}/run.json/demo"]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and f"{tmp_path}/run.json/demo" in error and "name another place" in error
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for place, said in (("/proc/out", "cannot be made ("), (f"{tmp_path}/link", "is a link to nothing: name a new folder")):
+        assert main([*workspace, f"{tmp_path}/run.json", "--output", place]) == 2
+        assert capsys.readouterr().err.startswith(f"privadv: report: {place}: {said}")
 
 
 def test_several_seeds_make_one_report(store: Store, tmp_path: Path, workspace: list[str],
@@ -112,6 +116,22 @@ def test_folders_are_enough_on_another_machine(store: Store, tmp_path: Path, wor
     assert main([*workspace, sources[0], "--output", str(tmp_path / "changed")]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and f"{changed_one}: is not what was measured" in error
+
+
+def test_a_report_s_filter_is_held_against_it_and_strangers_beside_its_evidence_are_none(
+    store: Store, tmp_path: Path, workspace: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "seed0"
+    publish(reported(store, 0, whole=True).canonical(), store, folder)
+    (folder / "evidence" / ".DS_Store").write_bytes(b"of a file manager")
+    monkeypatch.delenv("PRIVADV_S3_ENDPOINT")  # another machine: its own store, with nothing in it
+    weights = folder / "filter.safetensors"
+    for change, said in ((lambda: weights.write_bytes(b"others"), "not what was measured"), (weights.unlink, "missing")):
+        change()
+        assert main([*workspace, str(folder), "--output", str(tmp_path / "out")]) == 2
+        assert capsys.readouterr().err == f"privadv: report: {weights}: is {said}: copy the report's folder again\n"
+    weights.write_bytes(b"weights of 0")
+    assert main([*workspace, str(folder), "--output", str(tmp_path / "out")]) == 0
 
 
 @pytest.mark.parametrize(("source", "said"), [

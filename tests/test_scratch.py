@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from privadv.errors import PrivadvError
-from privadv.scratch import PREFIX, hold, scratch
+from privadv.scratch import PREFIX, hold, scratch, whole_folder
 
 OWNER = """
 import os, subprocess, sys
@@ -90,6 +91,22 @@ def test_nothing_else_is_touched(tmp_path: Path) -> None:
     with scratch(str(tmp_path)):
         pass
     assert {path.name for path in tmp_path.iterdir()} == {"privadv-0", "elsewhere", f"{PREFIX}link", f"{PREFIX}file"}
+
+
+def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    with pytest.raises(ZeroDivisionError), whole_folder(out) as part:
+        (part / "half").touch()
+        raise ZeroDivisionError
+    assert not list(out.parent.iterdir())
+    with whole_folder(out) as part:
+        (part / "file").touch()
+    assert [path.name for path in out.iterdir()] == ["file"] and out.stat().st_mode == out.parent.stat().st_mode
+    with pytest.raises(PrivadvError, match=f"{out} is there already: name a new folder"), whole_folder(out):
+        pass
+    full = pytest.raises(PrivadvError, match=f"{out}2: cannot be made .No space left on device.: name another place")
+    with full, whole_folder(out.with_name("out2")):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_held_folder_is_not_abandoned(tmp_path: Path) -> None:

@@ -73,7 +73,9 @@ def test_the_command_needs_annotations_and_a_folder_to_write(tmp_path: Path, cap
     tracks = {name: [[0, 1, 1]] for name in VALUES}
     (tmp_path / "hug.json").write_text(json.dumps({"film_hug_f_cm_np1_le_bad_0.avi": tracks}))
     assert main(["statistics", str(tmp_path), str(tmp_path / "hug.json")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert "hug.json is there already: name a new folder" in capsys.readouterr().err
+    assert main(["statistics", str(tmp_path), "/proc/out"]) == 2
+    assert capsys.readouterr().err.startswith("privadv: data: /proc/out: cannot be written (")
 
 
 def test_the_published_release() -> None:

@@ -211,6 +211,9 @@ def test_an_unset_variable_is_named(store_environment: dict[str, str], name: str
     ("PRIVADV_S3_ENDPOINT", "http://[::1", "PRIVADV_S3_ENDPOINT is not of the form"),
     ("PRIVADV_S3_ENDPOINT", "http://", "PRIVADV_S3_ENDPOINT is not of the form"),
     ("PRIVADV_S3_ENDPOINT", "http://127.0.0.1:9000/bucket", "PRIVADV_S3_ENDPOINT is not of the form"),
+    ("AWS_ACCESS_KEY_ID", "AKIAKEY\n", "AWS_ACCESS_KEY_ID holds a space"),
+    ("AWS_SECRET_ACCESS_KEY", " se cret", "AWS_SECRET_ACCESS_KEY holds a space"),
+    ("PRIVADV_S3_REGION", "eu west!", "PRIVADV_S3_REGION holds a space"),
     ("PRIVADV_S3_BUCKET", "No_Bucket!", "PRIVADV_S3_BUCKET 'No_Bucket!'"),
 ])
 def test_a_malformed_variable_is_named(store_environment: dict[str, str], name: str, value: str,

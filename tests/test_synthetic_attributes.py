@@ -16,6 +16,7 @@ from privadv.data.roots import open_root
 from privadv.data.synthetic import CAST, Video
 from privadv.data.synthetic_attributes import AttributesConfig, generate, look
 from privadv.data.verify import verify
+from privadv.errors import PrivadvError
 
 SMALL = AttributesConfig(photos=(3, 1, 1), train_videos=2, annotated_videos=1, width=48, height=36)
 
@@ -42,6 +43,16 @@ def test_the_seed_decides_everything(made: Path) -> None:
     assert one == two and one.keys() == other.keys()
     pixels = [name for name in one if name.endswith((".jpg", ".mp4"))]
     assert len(pixels) == 5 + 6 and all(one[name] != other[name] for name in pixels)
+
+
+def test_a_real_set_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "hmdb51" / "splits").mkdir(parents=True)
+    (tmp_path / "hmdb51" / "splits" / "walk_test_split1.txt").write_text("real")
+    with pytest.raises(PrivadvError, match=f"{tmp_path}/hmdb51 is there already: name a new folder"):
+        generate(SMALL, tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["hmdb51", "splits", "walk_test_split1.txt"]
+    with pytest.raises(PrivadvError, match=r"/proc/none/vispr: cannot be made \(.*\): name another place"):
+        generate(SMALL, Path("/proc/none"))
 
 
 def test_all_sets_are_sound_and_read(made: Path) -> None:

@@ -424,7 +424,29 @@ def test_the_pretrained_tree_in_one_go(tmp_path: Path) -> None:
     assert manifest.models["sports1m"].classes == 487
     write_v2(tree / "again" / "model.ckpt", transform_variables())
     with pytest.raises(PrivadvError, match="several checkpoints in it hold a 'degradation'"):
-        import_checkpoints(tree, tmp_path / "out")
+        import_checkpoints(tree, tmp_path / "again")
+
+
+def test_an_import_is_a_new_folder_or_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_v1(tmp_path / "m", transform_variables())
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "target.safetensors").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    for place, said in ((f"{tmp_path}/file", " is there already: name"), (f"{tmp_path}/other", " is there already: name"),
+                        ("/proc/out", ": cannot be made (No such file or directory): name another place")):
+        assert main([str(tmp_path / "m"), place]) == 2
+        assert capsys.readouterr().err.startswith(f"privadv: import_tf: {place}{said}")
+    assert main([str(tmp_path / "m"), str(tmp_path / "empty")]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"m", "file", "other", "empty"}
+
+
+def test_a_folder_that_cannot_be_searched_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(Path, "is_file", lambda path: path.name == "pipe")  # as in /proc, whose files cannot be searched
+    monkeypatch.setattr(Path, "open", lambda path, _: os.fdopen(os.open(path, os.O_RDWR), "r+b", buffering=0))
+    with pytest.raises(PrivadvError, match=r"cannot be read \(.*\): name the checkpoint itself"):
+        locate(tmp_path)
 
 
 def test_members_of_an_ensemble_are_numbered_as_they_were_made(tmp_path: Path) -> None:
@@ -500,7 +522,7 @@ def test_slim_networks_read_what_the_filter_beside_them_gives(
     assert (network["reads"], network["statistics"]) == (reads, statistics)
     chosen = Options(reads="signed", statistics="moving")
     network = (
-        import_checkpoints(tmp_path / "m", tmp_path / "out", chosen)
+        import_checkpoints(tmp_path / "m", tmp_path / "chosen", chosen)
         .models["mobilenet_v1_0.25"]
         .spec["network"]
     )

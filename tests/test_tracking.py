@@ -4,14 +4,17 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ from mlflow.entities import Run
 from mlflow_health import healthy
 
 from privadv.data.feeds import to_float, to_uint8
-from privadv.errors import PrivadvError
+from privadv.errors import PrivadvError, without_credentials
 from privadv.models.checkpoint import FilterRef, save_weights
 from privadv.models.degradation import TransformNet
 from privadv.serving import open_folder
@@ -34,7 +37,7 @@ from privadv.tracking.archive import Archive
 from privadv.tracking.delivery import Delivery, next_pause
 from privadv.tracking.leftovers import State, keep, keep_abandoned
 from privadv.tracking.mlflow_runs import MlflowRuns
-from privadv.tracking.session import QUICK, without_credentials
+from privadv.tracking.session import QUICK
 from privadv.tracking.spool import RunHeader, RunRecord
 from privadv.tracking.system import SystemSampler
 
@@ -454,6 +457,31 @@ def test_a_registered_filter_is_data_that_the_installed_package_rebuilds(
     (data / "filter.safetensors").write_bytes(b"other")
     with pytest.raises(PrivadvError, match=r"not the weights that filter\.json names"):
         open_folder(data)
+    (workspace / "mlflow-artifacts").rename(workspace / "moved")
+    with pytest.raises(PrivadvError, match=r"models:/privadv-sbu-8x8/1: MLflow has no files of it at .*/mlflow-artifacts/"):
+        archive.download(version, workspace / "again")
+
+
+@pytest.mark.parametrize(("address", "said"), [
+    ("nonsense", "MLflow at nonsense does not take it"),
+    ("foo://bar", "unsupported URI 'foo://bar'"),
+    ("postgres://user:hunter2@db/x", "MLflow at postgres://db/x does not take it"),
+    ("postgresql://user:hunter2@db/x", "No module named"),
+    ("sqlite:///none.db", "file is not a database"),
+    ("sqlite:///other.db", "Can't locate revision identified by 'ffffffffffff'): check the address, or whether another version"),
+])
+def test_an_mlflow_that_cannot_be_opened_is_one_line(workspace: Path, address: str, said: str,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace)
+    Path("none.db").write_text("no database, " * 100)
+    with closing(sqlite3.connect("other.db")) as other:
+        other.execute("CREATE TABLE alembic_version AS SELECT 'ffffffffffff' AS version_num")
+        other.execute("CREATE TABLE experiments (name)")
+        other.commit()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(PrivadvError, match=f"^MLFLOW_TRACKING_URI: .*{re.escape(said)}") as caught:
+        Archive()
+    assert "hunter2" not in str(caught.value)
 
 
 def test_the_prepared_page_is_kept_with_its_experiment(workspace: Path, local: MlflowClient) -> None:

@@ -81,3 +81,8 @@ def test_the_command_writes_the_job(tmp_path: Path) -> None:
         [sys.executable, "-m", "components.trainjob", *command], cwd=tmp_path, env={"PYTHONPATH": str(PROJECT)}, check=True
     )
     assert yaml.safe_load((tmp_path / "job.yaml").read_text())["spec"]["trainer"]["numNodes"] == 2
+    before = (tmp_path / "run.yaml").read_text()
+    refused = subprocess.run([sys.executable, "-m", "components.trainjob", *command[:-1], "run.yaml"], cwd=tmp_path,
+                             env={"PYTHONPATH": str(PROJECT)}, check=False, capture_output=True, text=True)
+    assert refused.returncode == 1 and refused.stderr == "privadv: run.yaml: is the configuration: name another --output\n"
+    assert (tmp_path / "run.yaml").read_text() == before

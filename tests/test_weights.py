@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import json
 import threading
 import typing
 from collections.abc import Iterator
@@ -261,6 +262,9 @@ def test_a_safetensors_file_of_the_library(shelf: Shelf, tmp_path: Path, capsys:
     weights.show(shelf)
     assert "imagenet/mobilenet_v3_small: mobilenet_v3_small, 1000 classes" in capsys.readouterr().out
     (tmp_path / "broken.safetensors").write_bytes(b"nothing of the kind")
+    save_file({"fc.weight": torch.tensor(1.0)}, tmp_path / "flat.safetensors")
+    with pytest.raises(PrivadvError, match="lack its last layer"):
+        weights.add(shelf, tmp_path / "flat.safetensors", None, "resnet18")
     for file, said in (("broken.safetensors", "no safetensors file"), ("a.pth", "pickle"), ("b.ckpt", "no such file")):
         if said == "pickle":
             (tmp_path / file).write_bytes(b"")
@@ -309,6 +313,25 @@ def test_the_command_says_a_mistake_in_one_line(
     assert weights.main([*workspace, "add", str(an_import(tmp_path / "game"))]) == 0
     assert weights.main([*workspace, "list"]) == 0
     assert "game/budget_1: tf_mobilenet, 3 classes" in capsys.readouterr().out
+
+
+def test_an_import_of_other_or_no_models_is_one_line(shelf: Shelf, tmp_path: Path) -> None:
+    manifest = an_import(tmp_path / "game") / "manifest.json"
+    facts = json.loads(manifest.read_text())
+    facts["models"]["target"]["spec"]["colour"] = "red"
+    manifest.write_text(json.dumps(facts))
+    with pytest.raises(PrivadvError, match=rf"{tmp_path}/game, target: unknown key 'colour'"):
+        weights.add(shelf, tmp_path / "game", None)
+    manifest.write_text(json.dumps({**facts, "models": {}}))
+    with pytest.raises(PrivadvError, match=r"manifest\.json: the import holds no model"):
+        weights.add(shelf, tmp_path / "game", None)
+
+
+def test_looking_makes_no_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("PRIVADV_S3_ENDPOINT", raising=False)
+    assert weights.main(["--workspace", str(tmp_path / "typo"), "list"]) == 2
+    assert f"{tmp_path}/typo holds no store: name another --workspace" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
 
 
 def test_every_published_network_says_where_its_weights_lie() -> None:

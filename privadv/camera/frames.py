@@ -13,6 +13,9 @@ from privadv.camera.step import FIRST, Stepping
 from privadv.device import CPU
 from privadv.errors import PrivadvError
 
+SMALLEST = 16
+"""Rows and columns from which on every filter works."""
+
 
 class FrameFilter:
     """Frames go in as they come and come out as they are stored; what was before is remembered as far as the filter needs it.
@@ -32,7 +35,7 @@ class FrameFilter:
         """uint8 (n, H, W, 3) RGB to uint8 of the same shape.
 
         Raises:
-            PrivadvError: the filter gives no frames of that shape; then none of these may be shown.
+            PrivadvError: the filter cannot work on frames so small, or gives none of that shape; then none of these may be shown.
         """
         needs, (n, height, width, _) = self._step.needs, frames.shape
         size = 1 if needs.smoothed else n
@@ -47,7 +50,14 @@ class FrameFilter:
                     self._smoothed = torch.full((1, needs.channels, height, width), FIRST)
                 given["smoothed"] = self._smoothed
             given = {name: value.to(self._device) for name, value in {"frames": torch.from_numpy(some), **given}.items()}
-            stored, self._smoothed = self._step(**given)
+            try:
+                stored, self._smoothed = self._step(**given)
+            except Exception as error:
+                if min(height, width) >= SMALLEST:
+                    raise
+                reason = " ".join(str(error).split())[:160]
+                raise PrivadvError(f"frames of {width}x{height} are too small for the filter ({reason}): take larger ones, or "
+                                   "leave --native out") from None
             out.append(stored.cpu().numpy())
         filtered = np.concatenate(out)
         if filtered.shape != frames.shape or filtered.dtype != np.uint8:

@@ -10,6 +10,7 @@ from pathlib import Path
 from privadv.console import number_of, say
 from privadv.data.datasets import DATASETS
 from privadv.errors import exit_code
+from privadv.scratch import vacant
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,7 +37,7 @@ def _upload(wanted: argparse.Namespace) -> int:
 def _statistics(wanted: argparse.Namespace) -> int:
     from privadv.data.statistics import draw
 
-    for line in draw(wanted.root, wanted.out):
+    for line in draw(wanted.root, vacant(wanted.out)):
         say(line)
     say(f"tables and figures are in {wanted.out}")
     return 0
@@ -68,10 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     upload.set_defaults(run=_upload)
     statistics = commands.add_parser("statistics", help="tables and figures of the PA-HMDB51 annotations")
     statistics.add_argument("root", help="a folder or s3://bucket/prefix with the annotation files")
-    statistics.add_argument("out", type=Path)
+    statistics.add_argument("out", type=Path, help="a new folder")
     statistics.set_defaults(run=_statistics)
     generate = commands.add_parser("generate", help="small synthetic sets in the formats of VISPR and PA-HMDB51")
-    generate.add_argument("out", type=Path)
+    generate.add_argument("out", type=Path, help="the folder that gets two new ones, vispr and hmdb51")
     generate.add_argument("--seed", type=int, default=0)
     generate.set_defaults(run=_generate)
     return parser

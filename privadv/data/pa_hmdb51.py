@@ -27,6 +27,9 @@ VALUES = {
     "relationship": ("none", "visible")}
 """The tracks of a video in the order of BUDGET's classes, and what their values mean; 0 is absence."""
 
+MOST_FRAMES = 1 << 20
+"""Of a video, about ten hours: what claims more is damaged, or meant to fill the memory."""
+
 FILE = re.compile(rf"(?:.*/)?({'|'.join(hmdb51.ACTIONS)})\.json")
 PUBLISHED = {"entries": 515, "videos": 515, "actions": 51, "annotated frames": 52533, "test": 515}
 OLDER = {"entries": 605, "videos": 529, "actions": 51, "annotated frames": 57388, "test": 528}
@@ -209,7 +212,7 @@ def _entries(texts: Mapping[str, str]) -> Iterator[tuple[str, str, Any]]:
 def _object(name: str, text: str) -> dict[str, Any]:
     try:
         facts = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PrivadvError(f"{name}: is no JSON ({error}): get it again") from None
     if not isinstance(facts, dict):
         raise PrivadvError(f"{name}: is no JSON object of videos: get it again")
@@ -227,6 +230,6 @@ def _segment(key: str, data: Any) -> Segment:
         first, last, value = data
         values = value if isinstance(value, list) else [value]
         whole = all(type(number) is int for number in (first, last, *values))
-        if whole and values and 0 <= first <= last and all(number in range(len(VALUES[key])) for number in values):
+        if whole and values and 0 <= first <= last < MOST_FRAMES and all(number in range(len(VALUES[key])) for number in values):
             return Segment(first, last, tuple(dict.fromkeys(values)))
-    raise ValueError(f"its {key} segment {str(data)[:60]} is not [first, last, value]")
+    raise ValueError(f"its {key} segment {str(data)[:60]} is not [first, last, value] within {MOST_FRAMES} frames")

@@ -20,6 +20,7 @@ from privadv.console import progress
 from privadv.data.pa_hmdb51 import VALUES
 from privadv.data.synthetic import ACTIONS, CAST, SyntheticConfig, Video, render
 from privadv.data.video import write_h264
+from privadv.scratch import whole_folder
 
 PLAYED_AS = dict(zip(ACTIONS, ("walk", "turn", "kick", "push", "shake_hands", "hug", "pick", "punch"), strict=True))
 """Which action of HMDB51 each interaction stands for."""
@@ -45,14 +46,19 @@ class AttributesConfig(Section):
 
 
 def generate(config: AttributesConfig, folder: Path) -> None:
-    """Write ``folder/vispr`` and ``folder/hmdb51``, with its annotations inside; same config, same pixels and labels."""
+    """Write ``folder/vispr`` and ``folder/hmdb51``, with its annotations inside; same config, same pixels and labels.
+
+    Raises:
+        PrivadvError: one of them is there already, perhaps the real set, or cannot be made.
+    """
     photos, videos = sum(config.photos), len(PLAYED_AS) * (config.train_videos + config.annotated_videos)
-    with progress("synthetic photos", photos) as bar:
-        for _ in _write_photos(config, folder / "vispr"):
-            bar.advance()
-    with progress("synthetic attribute videos", videos) as bar:
-        for _ in _write_videos(config, folder / "hmdb51"):
-            bar.advance()
+    with whole_folder(folder / "vispr") as vispr, whole_folder(folder / "hmdb51") as hmdb51:
+        with progress("synthetic photos", photos) as bar:
+            for _ in _write_photos(config, vispr):
+                bar.advance()
+        with progress("synthetic attribute videos", videos) as bar:
+            for _ in _write_videos(config, hmdb51):
+                bar.advance()
 
 
 def look(video: Video) -> dict[str, tuple[int, ...]]:
@@ -79,8 +85,8 @@ def _write_photos(config: AttributesConfig, folder: Path) -> Iterator[Path]:
     rng, number = np.random.default_rng([config.seed, 1]), 0
     for split, photos in zip(("train2017", "val2017", "test2017"), config.photos, strict=True):
         images, labels = folder / "images" / split, folder / "annotations" / split
-        images.mkdir(parents=True, exist_ok=True)
-        labels.mkdir(parents=True, exist_ok=True)
+        images.mkdir(parents=True)
+        labels.mkdir(parents=True)
         for _ in range(photos):
             number += 1
             width, height = SIZES[number % len(SIZES)]
@@ -104,10 +110,10 @@ def _write_videos(config: AttributesConfig, folder: Path) -> Iterator[Path]:
     rng = np.random.default_rng([config.seed, 2])
     scene = SyntheticConfig(seed=config.seed, width=config.width, height=config.height)
     for part in ("splits", "annotations"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
+        (folder / part).mkdir()
     for interaction, name in PLAYED_AS.items():
         action, lines, annotated = ACTIONS.index(interaction), [], {}
-        (folder / name).mkdir(exist_ok=True)
+        (folder / name).mkdir()
         for take in range(config.train_videos + config.annotated_videos):
             shots = [_draw(rng, action, 2 * take + part) for part in (0, 1)]
             frames = [list(render(scene, shot)) for shot in shots]

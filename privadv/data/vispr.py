@@ -99,7 +99,7 @@ def _labels(key: str, text: str) -> tuple[str, list[str]]:
     try:
         facts = json.loads(text)
         path, labels = facts["image_path"], facts["labels"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "its label file is not {image_path, labels}", []
     if not isinstance(path, str) or not isinstance(labels, list):
         return "its label file is not {image_path, labels}", []

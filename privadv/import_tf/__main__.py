@@ -19,7 +19,7 @@ from privadv.models.tensorflow.scopes import Options
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m privadv.import_tf", description=__doc__)
     parser.add_argument("path", type=Path, help="a checkpoint, its folder, or a folder of such folders")
-    parser.add_argument("out", type=Path, help="the folder to write manifest.json and the weights to")
+    parser.add_argument("out", type=Path, help="the new folder for manifest.json and the weights")
     parser.add_argument(
         "--allow-unknown", nargs="+", default=[], metavar="NAME", help="variables to leave out"
     )

@@ -42,10 +42,15 @@ def locate(path: Path) -> list[Path]:
     the file ``checkpoint`` says which is meant; where the path in it is of another machine, its last part counts.
 
     Raises:
-        PrivadvError: there is no checkpoint, or a folder holds several steps of one training and does not say which is meant.
+        PrivadvError: there is no checkpoint, or a folder cannot be read, or holds several steps of one training and does not say
+            which is meant.
     """
     if path.is_dir():
-        return _in_folder(path) or _below(path)
+        try:
+            return _in_folder(path) or _below(path)
+        except OSError as error:
+            where = error.filename or path
+            raise PrivadvError(f"{where}: cannot be read ({error.strerror}): name the checkpoint itself") from None
     match = SHARDED.match(path.name)
     name = match[1] if match else re.sub(r"\.(index|meta)$", "", path.name)
     found = path.with_name(name)

@@ -33,6 +33,7 @@ from privadv.models.tensorflow.scopes import (
     width,
 )
 from privadv.models.tensorflow.transform_net import TfTransformNet
+from privadv.scratch import vacant, whole_folder
 from privadv.store import Blob
 
 SHOWN = 12
@@ -57,8 +58,10 @@ def import_checkpoints(path: Path, out: Path, options: Options | None = None) ->
     """Write ``out``/ROLE.safetensors for every network in ``path``, and ``out``/manifest.json.
 
     Raises:
-        PrivadvError: nothing is recognised, variables are unknown or missing and not allowed, or a file is damaged.
+        PrivadvError: nothing is recognised, variables are unknown or missing and not allowed, a file is damaged, or ``out``
+            is there already or cannot be made.
     """
+    vacant(out)
     options = options or Options()
     models: dict[str, ImportedModel] = {}
     weights: dict[str, bytes] = {}
@@ -83,7 +86,10 @@ def import_checkpoints(path: Path, out: Path, options: Options | None = None) ->
     if not models:
         raise PrivadvError(f"{path}: no network of the seed work or of slim in it: see docs/import_tf.md")
     manifest = Imported(models=models, dropped=dict(sorted(dropped.items())), notes=tuple(notes))
-    _write(out, manifest, weights)
+    with whole_folder(out) as folder:
+        for role, data in weights.items():
+            (folder / models[role].file).write_bytes(data)
+        (folder / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")
     return manifest
 
 
@@ -146,10 +152,3 @@ def _notes(role: str, spec: Spec, missing: Iterable[str]) -> list[str]:
             f"{role} normalises by each batch's own statistics: its moving averages were never updated"
         )
     return notes
-
-
-def _write(out: Path, manifest: Imported, weights: dict[str, bytes]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    for role, data in weights.items():
-        (out / manifest.models[role].file).write_bytes(data)
-    (out / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from privadv.console import say
-from privadv.errors import PrivadvError, exit_code
+from privadv.console import amount_of, say
+from privadv.errors import exit_code
 from privadv.place import workspace
 from privadv.store.garbage import GRACE_SECONDS, forget, plan, sweep, verify
 from privadv.store.objects import Entry, Store
-from privadv.workspace import Workspace
+from privadv.workspace import Workspace, with_store
 
 LISTED = 20
 DAY = 86400.0
@@ -69,10 +69,8 @@ def _opened(workspace: Path) -> Iterator[Store]:
     """The server that the environment names, else the workspace's own, which then no run may be using."""
     if os.environ.get("PRIVADV_S3_ENDPOINT"):
         yield Store.from_environment()
-    elif not (workspace / "s3").is_dir():
-        raise PrivadvError(f"{workspace} holds no store: name another --workspace, or set PRIVADV_S3_ENDPOINT")
     else:
-        with Workspace(workspace) as own:
+        with Workspace(with_store(workspace)) as own:
             yield Store.from_environment(own.environment())
 
 
@@ -94,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         if verb in (gc, check):
             options.add_argument("--delete", action="store_true", help="do it; without, only tell")
         if verb is gc:
-            options.add_argument("--grace-days", type=float, default=GRACE_SECONDS / DAY,
+            options.add_argument("--grace-days", type=amount_of("days", none=True), default=GRACE_SECONDS / DAY,
                                  help="what is younger stays: a running stage publishes last (default 7; less "
                                       "only while no stage runs)")
     return parser

@@ -34,6 +34,9 @@ PUBLISHED = "published/"
 # Keys outside of this pattern are stored by some S3 servers under another name, or not at all.
 PLAIN_KEY = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]{0,254}(/[A-Za-z0-9_=-][A-Za-z0-9._=-]{0,254})*")
 DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+KEY = re.compile("[!-~]+")
+REGION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
+
 
 class DamagedError(PrivadvError):
     """A stored object is missing, or its bytes are not those that were written."""
@@ -95,8 +98,13 @@ class Store:
                 raise PrivadvError(f"{name} is not set: set it, or start through `pipeline.py run`, "
                                    "which brings its own S3 server")
         endpoint, access, secret = (environ[name] for name in required)
-        store = cls(endpoint.rstrip("/"), bucket or environ.get("PRIVADV_S3_BUCKET") or "privadv", (access, secret),
-                    environ.get("PRIVADV_S3_REGION") or "us-east-1")
+        region = environ.get("PRIVADV_S3_REGION") or "us-east-1"
+        for name, value, form in (("AWS_ACCESS_KEY_ID", access, KEY), ("AWS_SECRET_ACCESS_KEY", secret, KEY),
+                                  ("PRIVADV_S3_REGION", region, REGION)):
+            if not form.fullmatch(value):
+                # The value is not shown: it may be a secret.
+                raise PrivadvError(f"{name} holds a space, a line's end or another character that it cannot have: set it again")
+        store = cls(endpoint.rstrip("/"), bucket or environ.get("PRIVADV_S3_BUCKET") or "privadv", (access, secret), region)
         if not bucket:  # one that a user misspelt is not to be made
             store._ensure_bucket()
         return store

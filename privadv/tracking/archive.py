@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from privadv.config import Section
-from privadv.errors import PrivadvError
-from privadv.tracking.session import QUICK, tracking_uri, without_credentials
+from privadv.errors import PrivadvError, without_credentials
+from privadv.tracking.session import QUICK, tracking_uri
+from privadv.tracking.spool import MANIFEST
 
 PIPELINES = "tags.kind = 'pipeline' and attributes.status = 'FINISHED'"
 
@@ -49,8 +50,10 @@ class Archive:
         os.environ.update({name: value for name, value in QUICK.items() if name not in os.environ})
         import mlflow
 
-        mlflow.set_tracking_uri(self._uri)  # models:/ addresses are resolved there, whoever asks
-        self._client = mlflow.MlflowClient(self._uri)
+        named = "MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else str(database)
+        with self._explained(named, "check the address, or whether another version of MLflow made the database"):
+            mlflow.set_tracking_uri(self._uri)  # models:/ addresses are resolved there, whoever asks
+            self._client = mlflow.MlflowClient(self._uri)
 
     def runs(self, experiment: str, filter_: str = "") -> list[FinishedRun]:
         """Every finished pipeline run of an experiment, the oldest first; ``filter_`` is in MLflow's own words."""
@@ -87,12 +90,24 @@ class Archive:
             self._client.set_registered_model_alias(version.model, alias, str(version.number))
 
     def download(self, version: Version, folder: Path) -> Path:
-        """The folder, below ``folder``, with a version's filter.json and filter.safetensors."""
+        """The folder, below ``folder``, with a version's filter.json and filter.safetensors.
+
+        Raises:
+            PrivadvError: MLflow does not give them, as where a workspace was moved.
+        """
         with self._explained(f"{version.model} version {version.number}"):
             from mlflow.artifacts import download_artifacts
 
             uri = f"models:/{version.model}/{version.number}"
-            return Path(download_artifacts(uri, tracking_uri=self._uri, dst_path=str(folder)), "data", "filter")
+            try:
+                found = Path(download_artifacts(uri, tracking_uri=self._uri, dst_path=str(folder)), "data", "filter")
+                (found / MANIFEST).stat()
+                return found
+            except OSError as error:
+                place = self._client.get_model_version_download_uri(version.model, str(version.number))
+                reason = error.strerror or without_credentials(" ".join(str(error).split()))[:200]
+                raise PrivadvError(f"{uri}: MLflow has no files of it at {without_credentials(place)} ({reason}): bring them "
+                                   "back if they were moved, or name a folder that a run published") from None
 
     def record(self, experiment: str, name: str, metrics: Mapping[str, float], tags: Mapping[str, str],
                files: Mapping[str, bytes]) -> str:
@@ -135,15 +150,17 @@ class Archive:
                 return
 
     @contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
+    def _explained(self, what: str, mend: str = "check it") -> Iterator[None]:
+        from alembic.util import CommandError
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
-        except MlflowException as error:
+        except (MlflowException, SQLAlchemyError, CommandError, ImportError) as error:  # ImportError: of a database's driver
             said = without_credentials(" ".join(str(error).split()))[:200]
             where = without_credentials(self._uri)
-            raise PrivadvError(f"{what}: MLflow at {where} does not take it ({said}): check it") from None
+            raise PrivadvError(f"{what}: MLflow at {where} does not take it ({said}): {mend}") from None
 
 
 def _finished(run: Any) -> FinishedRun:

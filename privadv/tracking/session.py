@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from privadv.console import say
-from privadv.errors import PrivadvError
+from privadv.errors import PrivadvError, without_credentials
 from privadv.place import DATABASE, workspace
 from privadv.store import Store
 from privadv.tracking.leftovers import OWNER, State, keep, keep_abandoned
@@ -103,11 +103,6 @@ class Session:
                 return "its delivery was killed"
         log = (self.folder / LOG).read_text(errors="replace").strip().splitlines()
         return without_credentials("".join(log[-1:]))[:160]
-
-
-def without_credentials(text: str) -> str:
-    """The text without the user and password of any URL in it."""
-    return re.sub(r"://\S*@", "://", text)  # to the last @: an unquoted password may hold one, and slashes
 
 
 def _spool_root() -> Path:

@@ -84,6 +84,17 @@ class Workspace:
         return {name: os.environ[name] for name in PASSED_ON if name in os.environ}
 
 
+def with_store(folder: Path) -> Path:
+    """``folder``, if runs have a store there or PRIVADV_S3_ENDPOINT names another one.
+
+    Raises:
+        PrivadvError: neither is the case.
+    """
+    if not os.environ.get("PRIVADV_S3_ENDPOINT") and not (folder / "s3").is_dir():
+        raise PrivadvError(f"{folder} holds no store: name another --workspace, or set PRIVADV_S3_ENDPOINT")
+    return folder
+
+
 def remove_runs(folder: Path) -> bool:
     """Remove all that runs have left in the workspace ``folder``, those in containers too; whether there was one.
 

@@ -41,9 +41,9 @@ EMPTY_MPEG4 = 19
 
 
 class BadVideo(PrivadvError):
-    """A file that gives no trustworthy frames; ``reason`` says why without its path."""
+    """A file or address that gives no trustworthy frames; ``reason`` says why without its path."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(path, reason)
         self.path, self.reason = path, reason
 
@@ -220,7 +220,7 @@ def _oversized(width: int, height: int) -> str:
     return f"has {width} x {height} pixels, more than the {MOST_PIXELS} that a frame may have"
 
 
-def upright(frame: av.VideoFrame, size: tuple[int, int], scaler: VideoReformatter, path: Path) -> np.ndarray:
+def upright(frame: av.VideoFrame, size: tuple[int, int], scaler: VideoReformatter, path: Path | str) -> np.ndarray:
     """Scaled and turned as the display matrix asks; ``size`` is that of the upright picture."""
     (a, b), (c, d) = display_matrix(frame)
     if abs(a * d - b * c) != 1 or (a and b):

@@ -19,7 +19,7 @@ from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
 from privadv.data.video.files import BadVideo, display_matrix, read_image, upright
-from privadv.errors import PrivadvError
+from privadv.errors import PrivadvError, without_credentials
 
 Size = tuple[int, int]
 
@@ -89,7 +89,7 @@ class _Fitting:
     """Frames to one size: that of ``scale``, or that of the first frame."""
 
     scale: Scale | None
-    where: Path
+    where: Path | str
     scaler: VideoReformatter = field(default_factory=VideoReformatter)
     size: Size | None = None
 
@@ -121,8 +121,10 @@ class VideoSource:
         self._format = format or ("v4l2" if where.startswith("/dev/video") else "")
         self.live = bool(self._format or URL.match(where))
         self.lost = 0
+        # A Path would take one of an address's slashes.
+        self._shown_as = without_credentials(where) if URL.match(where) else self._path
         self._decoding: deque[int] = deque(maxlen=REORDERED)
-        self._fit = _Fitting(scale, self._path)
+        self._fit = _Fitting(scale, self._shown_as)
         with self._explained():
             self._container = self._open()
             self._stream = self._video()
@@ -149,7 +151,7 @@ class VideoSource:
                     last = max(pts - start, last + 1)
                     yield Frame(self._fit(frame), last, frame.duration or 0)
             if start is None:
-                raise BadVideo(self._path, "holds no frame")
+                raise BadVideo(self._shown_as, "holds no frame")
             yield from self._sounds(waiting, start)
 
     def _shown(self, frame: av.VideoFrame) -> int | None:
@@ -162,7 +164,7 @@ class VideoSource:
         if packet.size and packet.dts is not None:
             self._decoding.append(packet.dts)
         if packet.is_corrupt and not self.live:
-            raise BadVideo(self._path, "is damaged or cut short")
+            raise BadVideo(self._shown_as, "is damaged or cut short")
         try:
             frames: list[Any] = packet.decode()
         except av.error.FFmpegError:
@@ -172,7 +174,7 @@ class VideoSource:
             return
         for frame in frames:
             if frame.is_corrupt and not self.live:
-                raise BadVideo(self._path, "is damaged: a frame cannot be decoded whole")
+                raise BadVideo(self._shown_as, "is damaged: a frame cannot be decoded whole")
             self.lost += frame.is_corrupt
             yield frame
 
@@ -190,7 +192,7 @@ class VideoSource:
     def _open(self) -> InputContainer:
         if not self.live:
             if self._path.stat().st_size == 0:
-                raise BadVideo(self._path, "is empty (0 bytes)")
+                raise BadVideo(self._shown_as, "is empty (0 bytes)")
             return av.open(f"file:{self._path}", options=FILE, metadata_errors="replace")
         over_tcp = {"rtsp_transport": "tcp"} if self.where.startswith("rtsp") else {}
         return av.open(self.where, format=self._format or None, options=over_tcp, timeout=PATIENCE, metadata_errors="replace")
@@ -199,7 +201,7 @@ class VideoSource:
         cover = Disposition.attached_pic
         found = next((one for one in self._container.streams.video if not one.disposition & cover), None)
         if found is None or found.codec_context is None:
-            raise BadVideo(self._path, "has no video stream that can be decoded here")
+            raise BadVideo(self._shown_as, "has no video stream that can be decoded here")
         found.thread_type = "AUTO"
         return found
 
@@ -216,9 +218,9 @@ class VideoSource:
             yield
         except av.error.FFmpegError as error:
             what = "cannot be opened or read" if self.live else "is no video, or cut short or damaged"
-            raise BadVideo(self._path, f"{what} ({error.strerror or type(error).__name__})") from None
+            raise BadVideo(self._shown_as, f"{what} ({error.strerror or type(error).__name__})") from None
         except OSError as error:
-            raise BadVideo(self._path, f"cannot be read ({error.strerror})") from None
+            raise BadVideo(self._shown_as, f"cannot be read ({error.strerror})") from None
 
 
 class FolderSource:
@@ -251,7 +253,7 @@ class PipeSource:
 
     def __init__(self, stream: BinaryIO, size: Size, scale: Scale | None, rate: Fraction = RATE) -> None:
         self._stream, self._size = stream, size
-        self.rate, self.time_base, self._fit = rate, 1 / rate, _Fitting(scale, Path("the pipe"))
+        self.rate, self.time_base, self._fit = rate, 1 / rate, _Fitting(scale, "the pipe")
 
     def __iter__(self) -> Iterator[Frame]:
         number, count = 0, self._size[0] * self._size[1] * 3
