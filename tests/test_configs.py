@@ -101,6 +101,7 @@ def test_every_experiment_of_the_seed_work_is_there_under_both_protocols(name: s
     honest = RunConfig.parse(data, name)
     assert honest.attack.profile == "honest" and honest.train_adversarial.algorithm.kind == name.rsplit("_", 1)[1]
     assert honest.pretrain_degradation.network.kind == "tf_transform" and honest.extract_frames.frames == 16
+    assert honest.pretrain_degradation.network.release.gray is name.startswith("sbu"), "the seed averages channels there alone"
     paper = RunConfig.parse(data | {"attack": data["attack"] | {"profile": "paper", "attackers": [], "chosen": {}}}, name)
     assert len(paper.attack.attackers) == 10 and paper.attack.seen == honest.attack.seen
 
