@@ -110,6 +110,9 @@ def test_every_experiment_of_the_seed_work_is_there_under_both_protocols(name: s
     networks = [one.reader.network.model_dump() for one in paper.attackers]
     assert {one["reads"] for one in networks} == {reads} and networks[-1]["dropout"] == dropout
     assert {one.fit.batch for one in paper.attackers if one.fit} == {batch}
+    game, algorithm = honest.train_adversarial, honest.train_adversarial.algorithm
+    if algorithm.kind == "entropy" or name.startswith("sbu"):
+        assert game.batch * getattr(algorithm, "accumulate", 1) == 160, "the clips of an update of the seed's"
     readers = [one.network.model_dump() for one in honest.pretrain_budget.readers]
     assert {one.get("dropout", 0.0) for one in readers} == ({0.0} if name.startswith("sbu") else {0.0, 0.001})
 
