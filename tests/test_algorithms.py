@@ -317,7 +317,7 @@ GAMES = [
 def played(config: AlgorithmConfig, sign: float) -> nn.Module:
     """The filter, with the noise of its release, that the toy game leaves when privacy weighs ``sign`` times as much."""
     cast = players()
-    noisy = nn.Sequential(cast.degradation, _Noise())
+    noisy = _Noisy(cast.degradation)
     algorithm = config.build(Players(noisy, cast.target, cast.budget))  # pyright: ignore[reportArgumentType]
     weigh_privacy(algorithm, sign)
     feeds = Toy()
@@ -335,9 +335,17 @@ def weigh_privacy(algorithm: Any, sign: float) -> None:
         algorithm.config = algorithm.config.model_copy(update={weight: sign * getattr(algorithm.config, weight)})
 
 
-class _Noise(nn.Module):
+class _Noisy(nn.Module):
+    spec = SimpleNamespace(release=Release(gray=False))
+
+    def __init__(self, filter_: nn.Module) -> None:
+        super().__init__()
+        self.filter_ = filter_
+
     def forward(self, clips: Tensor) -> Tensor:
-        return clips + 0.3 * torch.randn_like(clips)
+        return self.filter_(clips) + 0.3 * torch.randn_like(clips)
+
+    paint = forward
 
 
 every_game = pytest.mark.parametrize("config", GAMES, ids=lambda config: f"{config.kind}-{getattr(config, 'form', '')}")
@@ -745,14 +753,26 @@ def test_one_fooling_step_by_hand() -> None:
     algorithm = EntropyConfig(gamma=0.7, reconstruction=0.5).build(cast)
     algorithm.round = 20
     twin = copy.deepcopy(cast)
+    torch.manual_seed(1)
     algorithm._fool(Toy())
+    torch.manual_seed(1)
     clips, labels = Toy().target()
-    filtered = twin.degradation(clips)
+    painted = twin.degradation.paint(clips)
+    filtered = release(painted, twin.degradation.spec.release)
     away = torch.stack([F.kl_div(model(filtered).log_softmax(1), torch.full((32, 2), 0.5), reduction="none").sum(1)
                         for model in twin.budget])  # fmt: skip
-    near = 0.5 * 0.9**2 * (filtered - clips).abs().mean()
+    near = 0.5 * 0.9**2 * (painted - clips).abs().mean()
     loss = F.cross_entropy(twin.target(filtered), labels) + 0.7 * away.max(0).values.mean() + near
     assert_gradients(cast.degradation, loss, twin.degradation)
+
+
+def test_entropy_holds_the_colours_near_that_a_gray_release_takes_away() -> None:
+    untouched = TransformNet(width=2, blocks=1, kernel=3, skip=True).build()
+    cast = Players(untouched, Says([[0.0, 0.0]]), nn.ModuleList([Says([[0.0, 0.0]])]))
+    clips = torch.rand(1, 3, 2, 8, 8)
+    loss, _ = EntropyConfig(reconstruction=1.0).build(cast)._fooling(clips, torch.zeros(1, dtype=torch.long))
+    assert (untouched(clips) - clips).abs().mean().item() > 0.1
+    assert loss.item() == pytest.approx(math.log(2)), "the target's loss alone: the picture is as it was"
 
 
 def test_entropy_counts_its_rounds() -> None:

@@ -101,8 +101,20 @@ def test_every_experiment_of_the_seed_work_is_there_under_both_protocols(name: s
     honest = RunConfig.parse(data, name)
     assert honest.attack.profile == "honest" and honest.train_adversarial.algorithm.kind == name.rsplit("_", 1)[1]
     assert honest.pretrain_degradation.network.kind == "tf_transform" and honest.extract_frames.frames == 16
-    paper = RunConfig.parse(data | {"attack": data["attack"] | {"profile": "paper", "attackers": [], "chosen": {}}}, name)
-    assert len(paper.attack.attackers) == 10 and paper.attack.seen == honest.attack.seen
+    assert honest.pretrain_degradation.network.release.gray is name.startswith("sbu"), "the seed averages channels there alone"
+    paper = RunConfig.parse(data | {"attack": data["attack"] | {"profile": "paper"}}, name).attack
+    assert len(paper.attackers) == 10 and paper.seen == honest.attack.seen and not paper.strongest and not paper.chosen
+    scratch = {one.name.split("/")[0] for one in paper.attackers if one.start == "scratch"}
+    kept, batch, dropout, reads = ("0.75", 64, 0.0, "unit") if name.startswith("sbu") else ("0.25", 128, 0.001, "bytes")
+    assert scratch == {"mobilenet_v1_0.5", f"mobilenet_v1_{kept}"}
+    networks = [one.reader.network.model_dump() for one in paper.attackers]
+    assert {one["reads"] for one in networks} == {reads} and networks[-1]["dropout"] == dropout
+    assert {one.fit.batch for one in paper.attackers if one.fit} == {batch}
+    game, algorithm = honest.train_adversarial, honest.train_adversarial.algorithm
+    if algorithm.kind == "entropy" or name.startswith("sbu"):
+        assert game.batch * getattr(algorithm, "accumulate", 1) == 160, "the clips of an update of the seed's"
+    readers = [one.network.model_dump() for one in honest.pretrain_budget.readers]
+    assert {one.get("dropout", 0.0) for one in readers} == ({0.0} if name.startswith("sbu") else {0.0, 0.001})
 
 
 @pytest.mark.parametrize(("name", "section", "change", "said"), [
@@ -131,7 +143,7 @@ def test_masked_rows_need_boxes_and_the_seed_s_mistake_the_paper_s_profile() -> 
         RunConfig.parse(masked, "smoke")
     assert RunConfig.parse(masked | {"render": {"masking": {"detector": "people:find"}}}, "smoke").render.masking
     entropy = shipped("hmdb51_pa_entropy")
-    entropy["attack"] |= {"profile": "paper", "attackers": [], "chosen": {}}
+    entropy["attack"]["profile"] = "paper"
     entropy["train_adversarial"]["algorithm"]["sigmoid_target"] = "present"
     assert RunConfig.parse(entropy, "paper")
 

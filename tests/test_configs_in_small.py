@@ -74,8 +74,7 @@ def test_the_seed_s_own_evaluation_plays(name: str, roots: dict[str, str], store
     """Its ten attackers at their full size, from no published weights; with attributes the seed's uniform target too."""
     data = small(next(path for path in CONFIGS if path.stem == name), roots)
     data["rows"] = ["raw", "filter", "gray"]
-    data["attack"].update(profile="paper", attackers=[], chosen={}, strongest=0,
-                          paper={"imagenet": "scratch", "scratch_steps": 1, "batch": 2, "every": 1})
+    data["attack"].update(profile="paper", paper={"imagenet": "scratch", "scratch_steps": 1, "batch": 2, "every": 1})
     if name.endswith("entropy"):
         data["train_adversarial"]["algorithm"]["sigmoid_target"] = "present"
     check(RunConfig.parse(data, name), store)

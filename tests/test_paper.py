@@ -52,6 +52,24 @@ def test_without_imagenet_all_start_from_scratch_and_the_rest_can_be_set() -> No
     assert {one.reader.network.reads for one in ours.attackers} == {"bytes"}  # pyright: ignore
 
 
+def test_the_profile_alone_makes_the_whole_protocol() -> None:
+    """Whatever an honest run says of who attacks."""
+    ten = suite()
+    kinds = [(kind, start) for kind in ("resnet", "vgg") for start in ("warm", "scratch")]
+    warm = [{"reader": {"network": {"kind": kind}}, "start": start} for kind, start in kinds]
+    honest = {"attackers": warm, "strongest": 2, "chosen": {"planted:spatial": ["vgg/plain/warm"]}, "finals": {"best": 1}}
+    assert suite(**honest) == ten
+    assert [one.name for one in ten.against("gray", [])] == [one.name for one in ten.attackers]
+
+
+def test_sbu_s_code_has_no_dropout_before_the_logits() -> None:
+    def dropped(ours: Suite) -> list[float]:
+        return [one.reader.network.model_dump().get("dropout", 0.0) for one in ours.attackers]
+
+    assert dropped(suite()) == [0.2] * 2 + [0.0] * 4 + [0.001] * 4
+    assert dropped(suite(paper={"dropout": False})) == [0.0] * 10
+
+
 def test_few_unseen_families_are_the_paper_s_alone() -> None:
     seen = ["mobilenet", "resnet"]
     assert suite(seen=seen).attackers
@@ -64,7 +82,7 @@ def test_few_unseen_families_are_the_paper_s_alone() -> None:
 def test_only_published_networks_start_from_published_weights() -> None:
     own = {"reader": {"network": {"kind": "mobilenet"}}, "start": "imagenet"}
     with pytest.raises(PrivadvError, match=r"mobilenet/plain/imagenet.*no published weights"):
-        suite(attackers=[own, *suite().model_dump(mode="json")["attackers"]])
+        suite(profile="honest", attackers=[own, *suite().model_dump(mode="json")["attackers"]])
 
 
 def arrays(folder: Path) -> dict[Player, dict[str, ClipArray]]:
@@ -80,14 +98,14 @@ def arrays(folder: Path) -> dict[Player, dict[str, ClipArray]]:
 
 
 def test_published_weights_go_with_no_curriculum_and_own_training(tmp_path: Path) -> None:
-    own = FitConfig(steps=3, schedule="constant")
+    own, honest = FitConfig(steps=3, schedule="constant"), {"profile": "honest", "seen": []}
     starts = ("imagenet", "scratch", "warm")
     widths = {"imagenet": 0.25, "scratch": 0.5, "warm": 0.75}
     readers = {start: ReaderSpec(network=TfMobileNet(width=widths[start])) for start in starts}
     attackers = [
         AttackerSpec(reader=readers[start], start=start, fit=own if start != "warm" else None) for start in starts
     ] + [AttackerSpec(reader=ReaderSpec(network=ResNet()))]
-    ours = suite(attackers=[attacker.model_dump(mode="json") for attacker in attackers], fit={"steps": 9})
+    ours = suite(**honest, attackers=[attacker.model_dump(mode="json") for attacker in attackers], fit={"steps": 9})
     warm = {"target": b"t", "mobilenet_v1_0.25/plain/imagenet": b"i", "mobilenet_v1_0.75/plain/scratch": b"w"}
     clips = arrays(tmp_path)
     made = jobs(ours, "filter", clips, clips, (2, 2), {**warm, "resnet/plain/scratch": b"m"}, (), 0)
@@ -103,7 +121,7 @@ def test_published_weights_go_with_no_curriculum_and_own_training(tmp_path: Path
     assert {job.name: job.weights for job in raw if isinstance(job, FitJob) and job.weights} == {
         "mobilenet_v1_0.25/plain/imagenet": b"i"
     }
-    begun = suite(attackers=[attacker.model_dump(mode="json") for attacker in attackers], target_init="sports1m")
+    begun = suite(**honest, attackers=[attacker.model_dump(mode="json") for attacker in attackers], target_init="sports1m")
     first = jobs(begun, "raw", clips, None, (2, 2), {"target": b"s", "mobilenet_v1_0.25/plain/imagenet": b"i"}, (), 0)[0]
     assert isinstance(first, FitJob) and first.weights == b"s" and first.ease_from is None
     fitted = Fitted("x", b"", 3, 1.0, 0.5, 0.1, 0.5, predictions=[[0.0, 1.0], [0.0, 1.0]])

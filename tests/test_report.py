@@ -594,6 +594,7 @@ def test_published_results_stand_beside_ours_and_are_no_rows() -> None:
 def test_published_results_are_those_of_the_datasets(target: str, privacy: str, raw: tuple[float, float] | None) -> None:
     found = {curve.method: curve.pairs for curve in published(target, privacy)}
     assert found.get("raw video") == (raw and (raw,))
+    assert "perhaps other attributes of VISPR" in wording.PUBLISHED, "one curve stands beside five attributes and beside seven"
 
 
 def test_a_report_with_too_few_unseen_families_says_so() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from privadv.data.__main__ import main
 from privadv.data.pa_hmdb51 import VALUES, Annotation, Segment, annotation_files, parse
-from privadv.data.statistics import draw, statistics
+from privadv.data.statistics import _actions, draw, statistics
 
 
 def annotation(video: str, action: str, *face: tuple[int, int, int]) -> Annotation:
@@ -36,7 +36,23 @@ def test_frames_are_counted_where_they_are_annotated() -> None:
     assert found.values["face"].tolist() == [[5, 5, 10], [1, 4, 0]] and found.present["face"].tolist() == [15, 4]
     assert found.prevalence("face") == pytest.approx(19 / 25)
     assert found.shares("face").tolist() == [[0.25, 0.25, 0.5], [0.2, 0.8, 0]]
-    assert found.values["gender"].tolist() == [[10, 10, 10], [5, 5, 5]]
+    assert found.values["gender"].tolist() == [[10, 0, 0, 10], [5, 0, 0, 5]], "people who differ are a value of their own"
+
+
+def test_who_cannot_be_told_makes_no_difference() -> None:
+    tracks: dict[str, tuple[Segment, ...]] = {name: (Segment(0, 9, (0,)),) for name in VALUES}
+    tracks["gender"] = (Segment(0, 3, (0, 1)), Segment(4, 9, (1, 2)))
+    tracks["skin_color"] = (Segment(0, 5, (0, 3)), Segment(6, 9, (1, 3)))
+    tracks["face"] = (Segment(0, 9, (1, 2)),)
+    found = statistics([Annotation("a", "hug", tuple(tracks.values()))])
+    assert found.values["gender"].tolist() == [[0, 4, 0, 6]] and found.values["skin_color"].tolist() == [[0, 0, 0, 6, 4]]
+    assert found.values["face"].tolist() == [[0, 10, 10]]
+    assert found.present["gender"].tolist() == [10]
+
+
+def test_the_bars_of_actions_are_videos() -> None:
+    (axes,) = _actions(statistics(some())).axes
+    assert [bar.get_height() for bar in axes.patches] == [2, 1] and axes.get_ylabel() == "videos"  # pyright: ignore
 
 
 def test_correlation_is_that_of_the_frames() -> None:
@@ -57,7 +73,8 @@ def test_tables_and_figures_are_written(tmp_path: Path) -> None:
     assert lines[0] == "2 entries, 2 videos, 2 actions, 20 annotated frames"
     with (tmp_path / "out" / "attributes.csv").open() as file:
         rows = {(row["attribute"], row["meaning"]): row["frames"] for row in csv.DictReader(file)}
-    assert rows["skin_color", "white"] == "20" and rows["skin_color", "black"] == "0" and len(rows) == 15
+    assert rows["skin_color", "white"] == "20" and rows["skin_color", "black"] == "0" and len(rows) == 17
+    assert rows["skin_color", "coexisting"] == rows["gender", "coexisting"] == "0"
     with (tmp_path / "out" / "actions.csv").open() as file:
         actions = list(csv.DictReader(file))
     assert [row["action"] for row in actions] == ["hug", "sword_exercise"] and actions[0]["face: share"] == "1.0000"
@@ -89,6 +106,11 @@ def test_the_published_release() -> None:
     assert found.videos.min() == 5 and found.videos.max() == 25
     prevalence = {name: round(100 * found.prevalence(name), 1) for name in VALUES}
     assert prevalence == {"gender": 98.0, "face": 75.0, "nudity": 59.7, "skin_color": 97.2, "relationship": 15.7}
+    # The numbers of the seed's figures, from its attr_value_num.json; its three mixtures of skin colors are one value in them.
+    counted = {name: found.values[name].sum(axis=0).tolist() for name in VALUES}
+    assert counted == {
+        "gender": [1061, 29075, 18629, 3648], "face": [13088, 20037, 19288], "nudity": [21099, 23241, 8072],
+        "skin_color": [1477, 36995, 7586, 5419, 152 + 235 + 549], "relationship": [44205, 8208]}
     # Who kisses or hugs is seen to be close: the two actions that give a relationship away.
     strongest = np.argsort(found.correlation("relationship"))[-2:]
     assert {found.actions[row] for row in strongest} == {"kiss", "hug"}

@@ -529,6 +529,23 @@ def test_slim_networks_read_what_the_filter_beside_them_gives(
     assert (network["reads"], network["statistics"]) == ("signed", "moving")
 
 
+@pytest.mark.parametrize(("scope", "gray"), [("DegradationModule", True), ("fd", False)])
+def test_a_filter_is_released_as_its_game_saw_it_unless_told_otherwise(tmp_path: Path, scope: str, gray: bool) -> None:
+    write_v2(tmp_path / "m", transform_variables(scope))
+    spec = import_checkpoints(tmp_path / "m", tmp_path / "out").models["degradation"].spec
+    assert spec["release"]["gray"] is gray and spec["white"] == 255
+    option = "--no-gray" if gray else "--gray"
+    assert main([str(tmp_path / "m"), str(tmp_path / "out"), option, "--white", "1"]) == 0
+    spec = json.loads((tmp_path / "out" / "manifest.json").read_text())["models"]["degradation"]["spec"]
+    assert spec["release"]["gray"] is not gray and spec["white"] == 1
+
+
+def test_a_wrong_option_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_v2(tmp_path / "m", transform_variables())
+    assert main([str(tmp_path / "m"), str(tmp_path / "out"), "--white", "0"]) == 2
+    assert "key 'white' = 0.0: Input should be greater than 0" in capsys.readouterr().err
+
+
 def test_wrong_shapes_other_clips_and_broken_values_are_named(tmp_path: Path) -> None:
     values = transform_variables()
     write_v2(tmp_path / "m", values | {"DegradationModule/conv3": draw(3, 3, 4, 9)})

@@ -46,6 +46,7 @@ from privadv.training import FitConfig
 FILTER = TfTransformNet(width=2, blocks=1)
 TARGET = ReaderSpec(network=TfC3D(width=2, dense=4, size=(4, 16, 16)))
 BUDGET = ReaderSpec(network=TfMobileNet(width=0.25, decay=0.999, statistics="batch", reads="unit"))
+NOISY = Release(noise=0.1)
 FIVE = {"degradation": (FILTER, None), "target": (TARGET, 2), "budget_0": (BUDGET, 3), "budget_1": (BUDGET, 3)}
 
 
@@ -123,11 +124,11 @@ def clip_set(store: Store) -> ClipSet:
 
 
 def pretrained(
-    store: Store, name: str, readers: tuple[ReaderSpec, ...] = (BUDGET, BUDGET)
+    store: Store, name: str, readers: tuple[ReaderSpec, ...] = (BUDGET, BUDGET), release: Release = NOISY
 ) -> tuple[ClipSet, Trained, Trained, Trained]:
     """All pretraining stages, out of the weights ``name`` alone."""
     clips, around = clip_set(store), context(store)
-    first = pretrain_degradation.Config(network=FILTER.model_copy(update={"release": Release(noise=0.1)}), start_from=name)
+    first = pretrain_degradation.Config(network=FILTER.model_copy(update={"release": release}), start_from=name)
     degradation = pretrain_degradation.run(first, clips, 0, around)
     second = pretrain_target.Config(reader=TARGET, start_from=name)
     target = pretrain_target.run(second, clips, degradation, 0, around)
@@ -149,6 +150,23 @@ def test_stages_that_start_from_weights_publish_them_untouched(shelf: Shelf, tmp
     game = train_adversarial.run(config, clips, degradation, target, budget, 0, context(shelf.store))
     assert {role: ref.weights for role, ref in game.models.items()} == {role: ref.weights for role, ref in refs.items()}
     assert game.degradation.spec.release.levels == 4
+
+
+def test_a_filter_of_colours_is_not_released_gray_nor_the_other_way(shelf: Shelf, tmp_path: Path) -> None:
+    colour = FILTER.model_copy(update={"release": Release(gray=False)})
+    weights.add(shelf, an_import(tmp_path / "game", roles=FIVE | {"degradation": (colour, None)}), "game")
+    stages = pretrained(shelf.store, "game", release=Release(gray=False, noise=0.1))
+    assert stages[1].degradation.spec.release == Release(gray=False, noise=0.1)
+    said = r"release\.gray is True in the configuration and False in the weights"
+    with pytest.raises(PrivadvError, match=said):
+        pretrained(shelf.store, "game")
+    config = train_adversarial.Config(start_from="game", release=Release(), batch=4)
+    with pytest.raises(PrivadvError, match=said):
+        train_adversarial.run(config, *stages, 0, context(shelf.store))
+    weights.add(shelf, an_import(tmp_path / "gray"), "gray")
+    config = config.model_copy(update={"start_from": "gray"})
+    game = train_adversarial.run(config, *stages, 0, context(shelf.store))
+    assert game.degradation.spec.release == Release()
 
 
 def test_no_family_that_an_imported_filter_was_trained_against_can_count_as_unseen(shelf: Shelf, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """The published entropy / uniform-target algorithm with an ensemble of M budget models, alternating with monitors (Wu et al.).
 
-A round: ``fool_steps`` updates of the filter on  L_T + gamma * mean of max_i KL(uniform || p_i) + lambda_t * mean |f_d(x) - x|;
-then target and filter on L_T until validation reaches ``target_bar``; then all budget models on their mean loss until their
-training accuracy reaches ``budget_bar``. Every inner loop is bounded.
+A round: ``fool_steps`` updates of the filter on  L_T + gamma * mean of max_i KL(uniform || p_i) + lambda_t * mean |f_d(x) - x|,
+the last of the colours before the release; then target and filter on L_T until validation reaches ``target_bar``; then all budget
+models on their mean loss until their training accuracy reaches ``budget_bar``. Every inner loop is bounded.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from privadv.algorithms.base import (
     reported,
     validation_accuracy,
 )
+from privadv.models.degradation import release
 from privadv.models.losses import classification_loss, uniform_loss
 
 
@@ -90,10 +91,12 @@ class Entropy(Algorithm):
             return descend(self.accumulate, lambda: self._fooling(*feeds.target()), self.degradation)
 
     def _fooling(self, clips: Tensor, labels: Tensor) -> tuple[Tensor, Measured]:
-        filtered = self.players.degradation(clips)
+        degradation = self.players.degradation
+        painted = degradation.paint(clips)
+        filtered = release(painted, degradation.spec.release)
         target_loss = classification_loss(self.players.target(filtered), labels)
         fooled = self._fooled(filtered)
-        near = (filtered - clips).abs().mean() * self.config.reconstruction * 0.9 ** (self.round / 10)
+        near = (painted - clips).abs().mean() * self.config.reconstruction * 0.9 ** (self.round / 10)
         loss = target_loss + self.config.gamma * fooled + near
         return loss, {"target_loss": target_loss, "degradation_fool": fooled}
 

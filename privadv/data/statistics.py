@@ -1,7 +1,7 @@
 """What PA-HMDB51 holds: how its attributes and actions are distributed, and how one goes with the other.
 
-A frame counts for an attribute where that is annotated, and for each value where people differ, so that the
-shares of one attribute may add up to more than 1.
+A frame counts for an attribute where that is annotated. Where people differ in gender or skin color it counts for a value of
+its own, ``coexisting``, as in the seed's figures; a person whom one cannot tell makes no difference beside one whom one can.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#c9ced6", "#8ab6e0", "#0a6ebd", "#0b3d66")
+TOGETHER = "#e0a458"
+DIFFER = {"gender", "skin_color"}
+MEANINGS = {name: (*values, "coexisting") if name in DIFFER else values for name, values in VALUES.items()}
+"""What is counted of each attribute: the values of its track, and that people of several are seen."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Statistics:
     """Sums by action, in the order of ``actions``.
 
     ``videos`` int (A,); ``frames`` int (A,) up to each video's last annotation; for each attribute ``annotated``
-    int (A,), ``present`` int (A,): frames that show it, and ``values`` int (A, V): frames that show each value.
+    int (A,), ``present`` int (A,): frames that show it, and ``values`` int (A, V): frames that show each of its MEANINGS.
     """
 
     actions: tuple[str, ...]
@@ -60,7 +64,7 @@ class Statistics:
 
 
 def statistics(annotations: Iterable[Annotation]) -> Statistics:
-    """Count the frames of ``annotations``."""
+    """Count the videos and frames of ``annotations``."""
     annotations = list(annotations)
     actions = tuple(sorted({one.action for one in annotations}))
     place = np.array([actions.index(one.action) for one in annotations])
@@ -69,7 +73,7 @@ def statistics(annotations: Iterable[Annotation]) -> Statistics:
         shown = [one.shown(number) for one in annotations]
         annotated[attribute] = _sum(place, [frames.any(axis=1).sum() for frames in shown])
         present[attribute] = _sum(place, [frames[:, 1:].any(axis=1).sum() for frames in shown])
-        values[attribute] = _sum(place, [frames.sum(axis=0) for frames in shown])
+        values[attribute] = _sum(place, [_told_apart(attribute, frames).sum(axis=0) for frames in shown])
     return Statistics(actions, np.bincount(place), _sum(place, [one.frames for one in annotations]),
                       annotated, present, values)
 
@@ -100,6 +104,15 @@ def draw(root: str, out: Path) -> list[str]:
             *(f"left aside {bad.source}: {bad.reason}" for bad in annotations.unusable)]
 
 
+def _told_apart(attribute: str, shown: np.ndarray) -> np.ndarray:
+    """Which frame shows which of an attribute's MEANINGS, bool (frames, V), of which it shows which value."""
+    if attribute not in DIFFER:
+        return shown
+    known = shown[:, 1:]
+    several = known.sum(axis=1, keepdims=True) > 1
+    return np.concatenate([shown[:, :1] & ~known.any(axis=1, keepdims=True), known & ~several, several], axis=1)
+
+
 def _sum(place: np.ndarray, numbers: Sequence[int | np.ndarray]) -> np.ndarray:
     stacked = np.asarray(numbers)
     sums = np.zeros((place.max() + 1, *stacked.shape[1:]), int)
@@ -108,7 +121,7 @@ def _sum(place: np.ndarray, numbers: Sequence[int | np.ndarray]) -> np.ndarray:
 
 
 def _value_rows(found: Statistics) -> Iterable[tuple[object, ...]]:
-    for attribute, meanings in VALUES.items():
+    for attribute, meanings in MEANINGS.items():
         frames, annotated = found.values[attribute].sum(axis=0), max(1, found.annotated[attribute].sum())
         for value, meaning in enumerate(meanings):
             yield attribute, value, meaning, frames[value], f"{frames[value] / annotated:.4f}"
@@ -136,20 +149,21 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _attributes(found: Statistics) -> Figure:
-    """One stacked bar an attribute; bars beyond 1 are frames in which people differ."""
+    """One stacked bar an attribute."""
     figure = _figure(7, 3)
     axes = figure.subplots()
-    for row, (attribute, meanings) in enumerate(VALUES.items()):
+    for row, (attribute, meanings) in enumerate(MEANINGS.items()):
         left, annotated = 0.0, max(1, found.annotated[attribute].sum())
+        colours = (*COLOURS[: len(VALUES[attribute])], TOGETHER)
         for value, frames in enumerate(found.values[attribute].sum(axis=0)):
             share = frames / annotated
-            axes.barh(row, share, left=left, color=COLOURS[value], edgecolor="white")
+            axes.barh(row, share, left=left, color=colours[value], edgecolor="white")
             if share > 0.07:
                 axes.text(left + share / 2, row, f"{meanings[value]}\n{100 * share:.1f} %", ha="center", va="center",
-                          fontsize=7, color="black" if value < 2 else "white")
+                          fontsize=7, color="white" if value in (2, 3) else "black")
             left += share
     axes.set(yticks=range(len(VALUES)), yticklabels=[name.replace("_", " ") for name in VALUES],
-             xlabel="share of the annotated frames", title="Attributes")
+             xlabel="share of the annotated frames (orange: coexisting)", title="Attributes")
     axes.invert_yaxis()
     return figure
 
@@ -157,19 +171,18 @@ def _attributes(found: Statistics) -> Figure:
 def _actions(found: Statistics) -> Figure:
     figure = _figure(10, 3.6)
     axes = figure.subplots()
-    order = np.argsort(-found.frames, kind="stable")
-    axes.bar(range(len(order)), found.frames[order], color=COLOURS[2])
-    for place, row in enumerate(order):
-        axes.text(place, int(found.frames[row]), str(found.videos[row]), ha="center", va="bottom", fontsize=6)
+    order = np.argsort(-found.videos, kind="stable")
+    bars = axes.bar(range(len(order)), found.videos[order], color=COLOURS[2])
+    axes.bar_label(bars, fontsize=6)
     axes.set_xticks(range(len(order)), [found.actions[row] for row in order], rotation=90, fontsize=7)
-    axes.set(ylabel="frames", title="Actions (on the bars: videos)")
+    axes.set(ylabel="videos", title="Actions")
     return figure
 
 
 def _values(found: Statistics) -> Figure:
     """Share of an action's frames that show a value."""
     rows = np.concatenate([found.shares(name).T for name in VALUES])
-    names = [f"{name.replace('_', ' ')}: {meaning}" for name, meanings in VALUES.items() for meaning in meanings]
+    names = [f"{name.replace('_', ' ')}: {meaning}" for name, meanings in MEANINGS.items() for meaning in meanings]
     return _heat(found, rows, names, "Share of the action's frames that show a value", ("Blues", 0.0, 1.0))
 
 

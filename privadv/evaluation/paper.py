@@ -33,12 +33,13 @@ class Paper(Section):
 
     ``imagenet`` scratch goes without the weights: all ten take ``scratch_steps``. ``reads`` is the range of values that they are
     fed, 0 to 1 for SBU and 0 to 255 (bytes) for HMDB51 and VISPR; ``batch`` is 64 for SBU and 128 for VISPR; SBU's code has
-    ``scratch`` 0.75 and 0.5.
+    ``scratch`` 0.75 and 0.5, and slim's ``dropout`` before the logits commented out.
     """
 
     imagenet: Literal["store", "scratch"] = "store"
     reads: Range = "unit"
     scratch: tuple[float, ...] = (0.5, 0.25)
+    dropout: bool = True
     steps: int = pydantic.Field(default=400, ge=1)
     scratch_steps: int = pydantic.Field(default=1000, ge=1)
     every: int = pydantic.Field(default=50, ge=1)
@@ -56,6 +57,8 @@ class Paper(Section):
         steps = self.scratch_steps if scratch else self.steps
         # slim's decays are meant for far more updates: the averages would not have arrived when the clips are read.
         facts = {**network, "reads": self.reads, "decay": 0.9}
+        if not self.dropout and network["kind"] != "tf_resnet":
+            facts["dropout"] = 0.0
         return {
             "reader": {"network": facts, "input": "plain"},
             "start": "scratch" if scratch else IMAGENET,

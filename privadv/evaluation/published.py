@@ -70,6 +70,7 @@ PA_HMDB51 = (
 )
 
 
+# Which attributes of VISPR are meant beside UCF101 is not known: the authors' code has lists of 5 and of 17, later work has 7.
 MEASURED: Mapping[tuple[str, str], tuple[Curve, ...]] = {
     ("sbu", "sbu"): SBU,
     ("ucf101", "vispr"): UCF101,

@@ -51,8 +51,9 @@ class Suite(Section):
     attackers of single rows instead: a control that some of the suite read is read by the suite. ``seen`` names the families of
     the game's budget models. ``converged`` is the least accuracy on its own training clips of an attacker that counts as
     evidence.
-    ``profile`` paper is the seed work's protocol: ``paper`` makes its attackers where none are named, and fewer than two
-    unseen families are allowed, which the report says. ``target_init`` names published weights that the target of the raw row
+    ``profile`` paper is the seed work's protocol, whatever else stands here of who attacks (``attackers``, ``chosen``,
+    ``strongest``, ``finals``): the ten that ``paper`` makes go against every row, once. Fewer than two unseen families are
+    allowed then, which the report says. ``target_init`` names published weights that the target of the raw row
     starts from, such as sports1m.
     """
 
@@ -73,8 +74,9 @@ class Suite(Section):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _ten(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("profile") == "paper" and not data.get("attackers"):
-            return {**data, "attackers": Paper.model_validate(data.get("paper", {})).attackers()}
+        if isinstance(data, dict) and data.get("profile") == "paper":
+            ten = Paper.model_validate(data.get("paper", {})).attackers()
+            return {**data, "attackers": ten, "chosen": {}, "strongest": 0, "finals": None}
         return data
 
     @pydantic.model_validator(mode="after")

@@ -13,8 +13,8 @@ from privadv.evaluation.summary import ENOUGH, PLANTED, Row, Summary
 
 WIDTH = 80
 PUBLISHED = (
-    "Hollow marks in the plot. Other splits, other attackers and another A_T (that of the target trained in the game): they show "
-    "where the field stands, and are no baseline of this run."
+    "Hollow marks in the plot. Other splits, other attackers, perhaps other attributes of VISPR, another way to downsample and "
+    "another A_T (that of the target trained in the game): they show where the field stands, and are no baseline of this run."
 )
 
 

@@ -33,6 +33,10 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--statistics", choices=["moving", "batch"], help="what the batch norms use, if not the usual"
     )
+    parser.add_argument("--white", type=float, default=255.0, help="the value that the filter read as white")
+    parser.add_argument(
+        "--gray", action=argparse.BooleanOptionalAction, help="whether the filter's channels were averaged, if not the usual"
+    )
     return parser.parse_args(arguments)
 
 
@@ -44,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _import(given: argparse.Namespace) -> None:
     chosen = {key: value for key, value in vars(given).items() if key not in ("path", "out")}
-    manifest = import_checkpoints(given.path, given.out, Options(**chosen))
+    manifest = import_checkpoints(given.path, given.out, Options.parse(chosen, "options"))
     for role, model in manifest.models.items():
         classes = f", {model.classes} classes" if model.classes else ""
         say(f"{role}: {model.scope} of {model.source}{classes} -> {given.out / model.file}")

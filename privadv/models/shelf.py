@@ -22,7 +22,7 @@ from privadv.store import Blob, Store
 
 NAMES, BYTES = "weights/names", "weights/bytes"
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,60}")
-FREE = {"release", "glimpse", "dropout"}
+FREE = {"noise", "smooth", "levels", "glimpse", "dropout"}
 """Settings of a network that its weights leave open."""
 READ = {"reads", "white", "statistics", "decay"}
 """Settings of a network that say how its weights are to be read."""

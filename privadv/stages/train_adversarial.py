@@ -110,6 +110,8 @@ def run(
     """
     start = time.monotonic()
     budget = budget.first(config.models)
+    if config.release is not None:
+        degradation = _released(degradation, config.release)
     if config.start_from:
         before = (degradation, target, budget)
         degradation, target, budget = (imported(context.store, config.start_from, one) for one in before)
@@ -146,6 +148,12 @@ def run(
     )
 
 
+def _released(degradation: Trained, release: Release) -> Trained:
+    ref = degradation.degradation
+    ref = ref.model_copy(update={"spec": ref.spec.model_copy(update={"release": release})})
+    return degradation.model_copy(update={"models": {**degradation.models, "degradation": ref}})
+
+
 def _players(
     config: Config,
     degradation: Trained,
@@ -154,11 +162,8 @@ def _players(
     multi_label: bool,
     context: StageContext,
 ) -> Players:
-    ref = degradation.degradation
-    if config.release is not None:
-        ref = ref.model_copy(update={"spec": ref.spec.model_copy(update={"release": config.release})})
     models = nn.ModuleList(one.open(context.store) for one in budget.budget)
-    filter_, reader = ref.open(context.store), target.target.open(context.store)
+    filter_, reader = degradation.degradation.open(context.store), target.target.open(context.store)
     for model in (filter_, reader, models):
         joint(model.to(device()))
     filter_.recompute = config.recompute

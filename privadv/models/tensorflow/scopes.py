@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pydantic
 import torch
 from torch import Tensor, nn
 
 from privadv.config import Section
 from privadv.errors import PrivadvError
+from privadv.models.degradation import Release
 from privadv.models.tensorflow.c3d import TfC3D
 from privadv.models.tensorflow.inception import TfInception
 from privadv.models.tensorflow.mobilenet import TfMobileNet
@@ -31,13 +33,19 @@ HEAD = re.compile(r"^(?:Logits/(?:logits|Conv2d_0c_1x1|Conv2d_1c_1x1)|logits)/")
 
 
 class Options(Section):
-    """What the caller decides. Patterns as in a shell; ``clip`` is (T, H, W) of C3D's clips."""
+    """What the caller decides. Patterns as in a shell; ``clip`` is (T, H, W) of C3D's clips.
+
+    Of the filter: ``white`` is the value that it read as white, ``gray`` whether the mean over its channels was what the others
+    saw, if not as its scope tells.
+    """
 
     allow_unknown: tuple[str, ...] = ()
     allow_missing: tuple[str, ...] = ()
     clip: tuple[int, int, int] = (16, 112, 112)
     reads: Range | None = None
     statistics: Statistics | None = None
+    white: float = pydantic.Field(default=255.0, gt=0)
+    gray: bool | None = None
 
 
 @dataclass
@@ -98,7 +106,10 @@ def _company(make: object, beside: Collection[str]) -> dict[str, str]:
 
 
 def _transform(match: re.Match[str], found: Found, options: Options) -> tuple[str, Spec]:
-    return "degradation", TfTransformNet(width=found.shape("conv1")[-1])
+    # The code on HMDB51 and VISPR, which calls it fd, never averages its channels; that on SBU always does.
+    gray = match[0] != "fd" if options.gray is None else options.gray
+    width = found.shape("conv1")[-1]
+    return "degradation", TfTransformNet(width=width, white=options.white, release=Release(gray=gray))
 
 
 def _c3d(match: re.Match[str], found: Found, options: Options) -> tuple[str, Spec]:
