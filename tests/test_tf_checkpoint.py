@@ -535,8 +535,8 @@ def test_a_filter_is_released_as_its_game_saw_it_unless_told_otherwise(tmp_path:
     spec = import_checkpoints(tmp_path / "m", tmp_path / "out").models["degradation"].spec
     assert spec["release"]["gray"] is gray and spec["white"] == 255
     option = "--no-gray" if gray else "--gray"
-    assert main([str(tmp_path / "m"), str(tmp_path / "out"), option, "--white", "1"]) == 0
-    spec = json.loads((tmp_path / "out" / "manifest.json").read_text())["models"]["degradation"]["spec"]
+    assert main([str(tmp_path / "m"), str(tmp_path / "other"), option, "--white", "1"]) == 0
+    spec = json.loads((tmp_path / "other" / "manifest.json").read_text())["models"]["degradation"]["spec"]
     assert spec["release"]["gray"] is not gray and spec["white"] == 1
 
 
