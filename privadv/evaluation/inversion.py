@@ -173,8 +173,8 @@ class Nearest(InversionJob):
         def read(array: ClipArray, index: np.ndarray) -> Tensor:
             seen = _batched(index, lambda part: reader.features(array.clips(part, device())))
             alike = F.normalize(seen, dim=1) @ known.T
-            own = [[source == other for other in gallery.sources] for source in np.array(array.sources)[index]]
-            alike = alike.masked_fill(torch.tensor(own), -1.0)
+            own = np.array(array.sources)[index][:, None] == np.array(gallery.sources)
+            alike = alike.masked_fill(torch.from_numpy(own), -1.0)
             if gallery.budget.ndim == 2:
                 return _nearest(alike, gallery.budget > 0) - _nearest(alike, gallery.budget == 0)
             return _nearest(alike, F.one_hot(gallery.budget, self.reader.classes) > 0)

@@ -164,7 +164,7 @@ def _coarsediff(strengths: str) -> Transform:
     except ValueError:
         coarse = noise = 0.0
     if not (coarse >= 1 and noise > 0 and math.isfinite(coarse * noise)):
-        raise PrivadvError(f"rows: 'coarsediff{':' * bool(strengths)}{strengths}' is no row: write 'coarsediff:4:0.5'")
+        raise PrivadvError(f"rows: 'coarsediff:{strengths}' is no row: write 'coarsediff:4:0.5'")
     see = _down(coarse)
     return lambda clips, labels, generator: _scaleddiff(noise)(see(clips, labels, generator), labels, generator)
 

@@ -98,8 +98,10 @@ class Suite(Section):
         strangers = {name for row in self.chosen.values() for name in row} - set(names)
         if strangers or not all(self.chosen.values()):
             raise ValueError(f"chosen names {sorted(strangers) or 'nobody'}: choose among {', '.join(names)}")
-        if self.finals and (wrong := self._cannot_go_on()):
-            raise ValueError(f"finals.always names {wrong}: choose among {', '.join(one.name for one in self.lasting)}")
+        lasting = [attacker.name for attacker in self.attackers if attacker.start in ALONE]
+        passing = [name for name in self.finals.always if name not in lasting] if self.finals else []
+        if passing:
+            raise ValueError(f"finals.always names {passing}: choose among {', '.join(lasting)}")
         unpublished = [one.name for one in self.attackers if one.start == "imagenet" and not one.reader.published]
         if unpublished:
             raise ValueError(f"attackers {unpublished} have no published weights to start from: give another start")
@@ -125,15 +127,6 @@ class Suite(Section):
     def goes_on(self, row: str) -> Finals | None:
         """The second round against ``row``, if there is one. Whoever starts from a reader of raw video starts from its first."""
         return self.finals if row not in self.chosen and self._whole(row) else None
-
-    @property
-    def lasting(self) -> list[AttackerSpec]:
-        """The attackers that end up reading a row's own clips and nothing else, and so can go on reading them."""
-        return [attacker for attacker in self.attackers if attacker.start in ALONE]
-
-    def _cannot_go_on(self) -> list[str]:
-        able = {attacker.name for attacker in self.lasting}
-        return [name for name in self.finals.always if name not in able] if self.finals else []
 
     def _whole(self, row: str) -> bool:
         return not self.strongest or row in self.full_rows or of_filter(row)

@@ -167,15 +167,13 @@ class Local(nn.Module):
         return pictures.unflatten(1, clips.shape[1:3])
 
 
-class Average(nn.Module):
+class Average(Standardised):
     """(N, C, 1, H, W): each pixel's mean over the clip's frames, standardised; the floor is one grey level."""
 
     floor = 1 / 255
 
     def forward(self, clips: Tensor) -> Tensor:
-        mean = clips.mean(2, keepdim=True)
-        centred = mean - mean.mean((2, 3, 4), keepdim=True)
-        return centred / (_deviation(centred) + self.floor)
+        return super().forward(clips.mean(2, keepdim=True))
 
 
 def _deviation(centred: Tensor) -> Tensor:
