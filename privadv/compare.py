@@ -10,6 +10,7 @@ from pathlib import Path
 from privadv.console import say
 from privadv.errors import PrivadvError, exit_code
 from privadv.place import workspace
+from privadv.scratch import vacant
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,6 +25,8 @@ def run(experiment: str, filter_: str, output: Path) -> None:
     from privadv.evaluation.comparison_page import draw, page, table
     from privadv.tracking.archive import Archive
 
+    if output != _usual():  # that one shows the latest; MLflow keeps them all
+        vacant(output)
     archive = Archive()
     comparisons, left_out = compare(archive.runs(experiment, filter_))
     pictures = [draw(one, f"pareto_{number}" if number else "pareto") for number, one in enumerate(comparisons)]
@@ -40,6 +43,10 @@ def run(experiment: str, filter_: str, output: Path) -> None:
     say(f"MLflow's own page of the runs: http://127.0.0.1:5000{archive.share_view(experiment)} (make mlflow)")
 
 
+def _usual() -> Path:
+    return workspace() / "comparison"
+
+
 def _write(output: Path, files: dict[str, bytes]) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -53,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m privadv.compare", description=__doc__)
     parser.add_argument("experiment", help="the experiment in MLflow, such as privadv")
     parser.add_argument("--filter", default="", help="MLflow's search, such as \"tags.algorithm = 'uniform'\"")
-    parser.add_argument("--output", type=Path, default=workspace() / "comparison", help="the folder to write to")
+    parser.add_argument("--output", type=Path, default=_usual(), help="a new folder to write to; if not given, the "
+                        "workspace's comparison, which always holds the latest")
     return parser
 
 

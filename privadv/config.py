@@ -28,7 +28,7 @@ class Section(pydantic.BaseModel):
     def _switches_are_no_numbers(cls, data: Any, taken_as: pydantic.ModelWrapValidatorHandler[Self]) -> Self:
         section = taken_as(data)
         for key, value in data.items() if isinstance(data, dict) else ():
-            if isinstance(value, bool) and isinstance(taken := getattr(section, key), int | float) and taken is not value:
+            if _switch_for_number(value, getattr(section, key)):
                 raise ValueError(f"{key} is yes or no: a number is needed")
         return section
 
@@ -51,6 +51,13 @@ class Section(pydantic.BaseModel):
     def digest(self) -> str:
         """sha256 (hex) of :meth:`canonical`."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+def _switch_for_number(given: Any, taken: Any) -> bool:
+    """Whether yes or no was ``taken`` for a number, by itself or in a list."""
+    if isinstance(given, list | tuple) and isinstance(taken, list | tuple):
+        return any(map(_switch_for_number, given, taken))
+    return isinstance(given, bool) and isinstance(taken, int | float) and taken is not given
 
 
 def _first_problem(error: pydantic.ValidationError, data: dict[str, Any] | str) -> str:

@@ -10,7 +10,8 @@ import json
 import os
 import sys
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from privadv.tracking import MANIFEST, WEIGHTS
 from privadv.workspace import Workspace
 
 REPORT, PAGE, EVIDENCE = "report.json", "report.html", "evidence"
+NO_REPORT = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading something else as a report's manifest raises."""
 
 
 def publish(report: str, store: Store, folder: Path) -> None:
@@ -38,7 +41,8 @@ def publish(report: str, store: Store, folder: Path) -> None:
     if manifest["filter"]:
         files[MANIFEST] = json.dumps(manifest["filter"], indent=2).encode()
         files[WEIGHTS] = _get(manifest["filter"]["weights"], store)
-    files |= {f"{EVIDENCE}/{sha256}": content for sha256, content in _evidence(manifest, store).items()}
+    evidence = _evidence(manifest, lambda blob: _get(blob, store))
+    files |= {f"{EVIDENCE}/{sha256}": content for sha256, content in evidence.items()}
     with whole_folder(folder) as part:
         (part / EVIDENCE).mkdir()
         for name, content in files.items():
@@ -50,15 +54,15 @@ def publish(report: str, store: Store, folder: Path) -> None:
     _show(folder / PAGE)
 
 
-def _evidence(manifest: dict[str, Any], store: Store) -> dict[str, bytes]:
+def _evidence(manifest: dict[str, Any], get: Callable[[dict[str, Any]], bytes]) -> dict[str, bytes]:
     """By their sha256, what the page of one seed or of several is drawn from: results, and the curves and pictures they name."""
     found = {}
     for blob in manifest["evidence"]:
-        found[blob["sha256"]] = text = _get(blob, store)
+        found[blob["sha256"]] = text = get(blob)
         one = json.loads(text)
         named = [stage["curves"] for stage in one["stages"]] + [row["samples"] for row in one["results"]]
         named += [row["curves"] for row in one["results"] if row["row"] == "filter"]
-        found |= {each["sha256"]: _get(each, store) for each in named if each}
+        found |= {each["sha256"]: get(each) for each in named if each}
     return found
 
 
@@ -98,6 +102,7 @@ def read(source: str, store: Store) -> str:
         path = Path(source) / REPORT if Path(source).is_dir() else Path(source)
         manifest = path.read_text(encoding="utf-8")
         _restore(path.parent, _weights(manifest), store)
+        _require_evidence(path.parent / EVIDENCE, manifest, store)
         return manifest
     except (OSError, UnicodeDecodeError) as error:
         raise PrivadvError(f"{source}: no report ({error}): give a report's folder or the URI of its manifest") from None
@@ -116,11 +121,26 @@ def _restore(folder: Path, weights: Blob | None, store: Store) -> None:
         store.put(folder / PAGE)
 
 
+def _require_evidence(folder: Path, manifest: str, store: Store) -> None:
+    """All that the page is drawn from lies in ``folder`` or in the store; of what is no report, its reader will find that."""
+
+    def get(blob: dict[str, Any]) -> bytes:
+        wanted, path = Blob.model_validate(blob), folder / blob["sha256"]
+        if path.is_file():
+            return path.read_bytes()
+        if not store.entry(wanted.key):
+            raise PrivadvError(f"{path}: is missing, and the store has it not: copy the report's folder again")
+        return store.get(wanted)
+
+    with suppress(*NO_REPORT):
+        _evidence(json.loads(manifest), get)
+
+
 def _weights(manifest: str) -> Blob | None:
     """Those of a report's filter; of what is no report, as whoever reads it will find, there are none."""
     try:
         return Blob.model_validate(json.loads(manifest)["filter"]["weights"])
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except NO_REPORT:
         return None
 
 

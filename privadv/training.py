@@ -81,7 +81,7 @@ class FitJob:
     """One reader to train, small enough to send to another process: arrays by path, weights as safetensors bytes.
 
     ``ease_from``: the raw clips of ``train``, for the raw-to-filtered curriculum; with ``mixed`` half of every batch stays raw to
-    the end instead. ``test``: predicted once, at the end.
+    the end instead. ``test``: predicted once, at the end. ``pace``: how long a step takes, beside one of the others.
     """
 
     name: str
@@ -96,11 +96,12 @@ class FitJob:
     test: Path | None = None
     weights: bytes | None = None
     mixed: bool = False
+    pace: float = 1.0
 
     @property
     def cost(self) -> float:
         """As :class:`Job`'s."""
-        return self.config.steps
+        return self.config.steps * self.pace
 
     def fit(self, tick: Tick, checkpoints: Checkpoints | None = None) -> Fitted:
         """Train the reader in this process."""

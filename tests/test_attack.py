@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from privadv.models.frame import DenseNet, Inception, ResNet
 from privadv.models.reader import ReaderSpec
 from privadv.stages import attack, fit_reader, join_readers, list_readers
 from privadv.store import Store
-from privadv.training import FitConfig
+from privadv.training import FitConfig, Fitted
 
 SHORT = FitConfig(steps=6, every=3, batch=4)
 LONG = FitConfig(steps=9, every=3, batch=4, lr=0.01)
@@ -92,6 +93,21 @@ def test_raw_readers_go_on_too_but_others_start_from_their_first_round(store: St
     assert {name: store.get(ref.weights) for name, ref in on.warm.items()} == {
         name: store.get(ref.weights) for name, ref in once.warm.items()
     }
+
+
+def test_whoever_was_slow_in_the_first_round_begins_the_second(rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[tuple[Any, dict[str, Fitted]]] = []
+    fit_all = attack.fit_all
+
+    def noted(jobs: Any, *rest: Any) -> dict[str, Fitted]:
+        rounds.append((jobs, {name: replace(one, seconds=len(name)) for name, one in fit_all(jobs, *rest).items()}))
+        return rounds[-1][1]
+
+    monkeypatch.setattr(attack, "fit_all", noted)
+    rows(suite(finals=Finals(best=2, fit=LONG)))
+    (_, before), (jobs, _) = rounds
+    assert {job.name: job.cost for job in jobs} == {job.name: 9 * len(job.name) / before[job.name].steps for job in jobs}
+    assert len({job.cost for job in jobs}) > 1
 
 
 def test_curves_of_both_rounds_are_one(rows: Any, store: Store) -> None:

@@ -187,6 +187,18 @@ def test_a_comparison_lies_in_the_workspace(tmp_path: Path, monkeypatch: pytest.
     assert given == [tmp_path / "comparison", Path("elsewhere")]
 
 
+def test_a_comparison_writes_over_no_folder_but_the_workspace_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PRIVADV_WORKSPACE", str(tmp_path))
+    theirs = tmp_path / "theirs" / "comparison.html"
+    theirs.parent.mkdir()
+    theirs.write_text("mine")
+    assert main(["privadv", "--output", str(theirs.parent)]) == 2
+    assert capsys.readouterr().err == f"privadv: compare: {theirs.parent} is there already: name a new folder\n"
+    assert theirs.read_text() == "mine"
+
+
 def test_a_sweep_is_one_run_a_combination() -> None:
     given = argparse.Namespace(set=["name=x"], sweep=["a.gamma=0.5,2", "a.release={gray: true},null"], seed=3)
     found = expanded(given)

@@ -45,6 +45,11 @@ def test_the_ten_of_the_seed_work() -> None:
     assert Suite.parse(suite().canonical(), "again") == suite()
 
 
+def test_a_mistake_in_it_is_told_under_its_own_key() -> None:
+    with pytest.raises(PrivadvError, match=r"attack: key 'paper\.lr' = -1: .*greater than 0"):
+        suite(paper={"lr": -1})
+
+
 def test_without_imagenet_all_start_from_scratch_and_the_rest_can_be_set() -> None:
     ours = suite(paper={"imagenet": "scratch", "reads": "bytes", "batch": 128, "scratch_steps": 7, "scratch": []})
     assert {one.start for one in ours.attackers} == {"scratch"}

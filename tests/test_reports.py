@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,18 @@ def test_folders_are_enough_on_another_machine(store: Store, tmp_path: Path, wor
     drawn = Report.parse((tmp_path / "drawn" / "report.json").read_text(), "it")
     assert drawn.seeds == (1,) and (tmp_path / "drawn" / "report.html").read_text().count("<img") > 1
     assert (tmp_path / "drawn" / "filter.safetensors").read_bytes() == b"weights of 1"
+
+    evidence = sorted((tmp_path / "seed0" / "evidence").iterdir())
+    copied = tmp_path / "half"
+    shutil.copytree(tmp_path / "seed0", copied)
+    for path in evidence[1:]:
+        (copied / "evidence" / path.name).unlink()
+    capsys.readouterr()
+    empty = ["--workspace", str(tmp_path / "a store with nothing in it")]
+    assert main([*empty, str(copied), "--output", str(tmp_path / "lost")]) == 2
+    said = re.fullmatch(r"privadv: report: (\S+): is missing, and the store has it not: copy the report's folder again\n",
+                        capsys.readouterr().err)
+    assert said and Path(said[1]).parent == copied / "evidence" and Path(said[1]).name in {path.name for path in evidence[1:]}
 
     changed_one = min((tmp_path / "seed0" / "evidence").iterdir())
     changed_one.write_bytes(changed_one.read_bytes() + b" ")

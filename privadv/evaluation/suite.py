@@ -74,10 +74,13 @@ class Suite(Section):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _ten(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("profile") == "paper":
+        if not isinstance(data, dict) or data.get("profile") != "paper":
+            return data
+        try:
             ten = Paper.model_validate(data.get("paper", {})).attackers()
-            return {**data, "attackers": ten, "chosen": {}, "strongest": 0, "finals": None}
-        return data
+        except pydantic.ValidationError:  # told again by the field itself, under its own key
+            return data
+        return {**data, "attackers": ten, "chosen": {}, "strongest": 0, "finals": None}
 
     @pydantic.model_validator(mode="after")
     def _honest(self) -> Self:
