@@ -48,6 +48,8 @@ def small(path: Path, roots: dict[str, str]) -> dict[str, Any]:
     game["algorithm"].update({key: 1 for key in game["algorithm"] if key.endswith("steps") or key == "accumulate"}, rounds=2)
     game.update(batch=2, restart={"every": 1, "steps": 1})
     attack.update(raw_fit=FEW, fit=FEW, target_init=None)
+    if attack.get("finals"):
+        attack["finals"]["fit"] = FEW
     for reader in (attack["target"], data["pretrain_target"]["reader"]):
         if "size" in reader["network"]:
             reader["network"]["size"] = [4, *reader["network"]["size"][1:]]
