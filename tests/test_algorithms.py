@@ -399,13 +399,13 @@ def test_release_is_gray_noisy_quantised_and_differentiable() -> None:
     assert clips.grad is not None and clips.grad.abs().max() > 0
 
 
-@pytest.mark.parametrize("motion", [False, True])
+@pytest.mark.parametrize("sees", [{}, {"motion": True}, {"motion": True, "appearance": False}])
 @pytest.mark.parametrize(("stride", "coarse"), [(1, 1), (2, 1), (2, 2), (1, 4)])
 def test_the_filter_keeps_shape_and_range_at_sizes_that_strides_do_not_divide(
-    stride: int, coarse: int, motion: bool
+    stride: int, coarse: int, sees: dict[str, Any]
 ) -> None:
     sizes: dict[str, Any] = {"stride": stride, "coarse": coarse}
-    spec = TransformNet(width=4, blocks=1, kernel=3, motion=motion, **sizes)
+    spec = TransformNet(width=4, blocks=1, kernel=3, **sees, **sizes)
     clips = torch.rand(2, 3, 3, 18, 22)
     filtered = spec.build()(clips)
     assert filtered.shape == clips.shape and filtered.min() >= 0 and filtered.max() <= 1
@@ -435,6 +435,28 @@ def test_a_moving_filter_looks_back_and_never_ahead() -> None:
     changed = clips.clone()
     changed[:, :, 3] = torch.rand(3, 16, 16)
     assert torch.equal(filter_.paint(clips)[:, :, :3], filter_.paint(changed)[:, :, :3])
+
+
+def test_a_filter_without_appearance_sees_what_changes_and_nothing_else() -> None:
+    filter_ = TransformNet(width=4, blocks=1, kernel=3, motion=True, appearance=False).build().eval()
+    clips, still = torch.rand(2, 3, 4, 16, 16, dtype=torch.float64), torch.rand(1, 3, 1, 16, 16, dtype=torch.float64)
+    filter_.double()
+    torch.testing.assert_close(filter_.paint(clips + still), filter_.paint(clips))
+    assert not torch.equal(filter_.paint(clips * 0.5), filter_.paint(clips.flip(2)))
+    for alone in ({}, {"motion": True, "skip": True}):
+        with pytest.raises(PrivadvError, match="appearance: false leaves the filter motion alone to see"):
+            TransformNet.parse({"appearance": False, **alone}, "network")
+
+
+def test_without_appearance_pretraining_leads_to_a_picture_of_motion() -> None:
+    """Middle grey where nothing moves, two deviations of a clip's changes as black and white; else to the clips themselves."""
+    clips = torch.zeros(1, 3, 2, 4, 4)
+    clips[:, :, 1, 0, 0], clips[:, :, 1, 3, 3] = 0.5, -0.25
+    spread = (clips - torch.cat([clips[:, :, :1], clips[:, :, :1]], 2)).std((2, 3, 4))[0, 0] + 1e-3
+    drawn = TransformNet(width=4, motion=True, appearance=False).build().picture(clips)
+    assert drawn[0, :, 0].unique().tolist() == [0.5] and drawn[0, 0, 1, 0, 0] == 1
+    torch.testing.assert_close(drawn[0, 1, 1, 3, 3], (0.5 - 0.25 / (4 * spread)).clamp(0, 1))
+    assert TransformNet(width=4, motion=True).build().picture(clips) is clips
 
 
 def test_the_reversal_layer_turns_the_gradient_round() -> None:

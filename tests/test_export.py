@@ -65,10 +65,13 @@ def planted(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize(("how", "coarse"), list(zip(RELEASES, (1, 2), strict=True)), ids=str)
-def test_one_graph_is_the_filter_at_every_size(how: dict[str, Any], coarse: int) -> None:
+@pytest.mark.parametrize(("how", "spec"), list(zip(RELEASES, ({}, {"coarse": 2, "appearance": False}), strict=True)), ids=str)
+def test_one_graph_is_the_filter_at_every_size(how: dict[str, Any], spec: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    filter_ = network(**how).model_copy(update={"coarse": coarse}).build()
+    filter_ = network(**how).model_copy(update=spec).build()
+    for parameter in filter_.parameters():
+        if parameter.ndim == 1:  # else a first frame, where nothing moves, is rounding errors that were normalised
+            torch.nn.init.normal_(parameter)
     step = Step(filter_)
     exported = Graph(trace(filter_).SerializeToString(), step.needs, 1)
     for height, width in ((16, 16), (48, 48), (37, 91), (120, 160)):

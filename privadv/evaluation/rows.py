@@ -11,6 +11,7 @@ from torch import Tensor
 
 from privadv.errors import PrivadvError
 from privadv.evaluation.masking import mask
+from privadv.models.degradation import scaled
 
 Transform = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 """(clips float (N, 3, T, H, W) in [0, 1], budget labels, where noise comes from) -> clips of the same shape and range, before
@@ -117,7 +118,7 @@ def _framediff(levels: float) -> Transform:
 
     def difference(clips: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         change, half = _change(clips), (levels - 1) / 2
-        shown = (_scaled(change) * half).round() / half / 2 if levels else change
+        shown = (scaled(change) * half).round() / half / 2 if levels else change
         return _around_grey(shown).expand(-1, 3, -1, -1, -1)
 
     return difference
@@ -135,12 +136,6 @@ def _around_grey(change: Tensor) -> Tensor:
     return (0.5 + change).clamp(0, 1)
 
 
-def _scaled(change: Tensor) -> Tensor:
-    """In [-1, 1]: two deviations of a clip's changes fill the range."""
-    spread = change.std((2, 3, 4), keepdim=True) + 1e-3
-    return (change / (2 * spread)).clamp(-1, 1)
-
-
 def _noise(deviation: float) -> Transform:
     """Gray with a noisy filter's release and nothing else: Gaussian noise of ``deviation`` ([0, 1] units) a pixel and frame."""
     return lambda clips, labels, generator: _noisy(_grey(clips), deviation, generator).expand_as(clips)
@@ -153,7 +148,7 @@ def _noisydiff(deviation: float) -> Transform:
 
 def _scaleddiff(deviation: float) -> Transform:
     """The same with the difference scaled up first, as far as a filter would that is to be read through the noise."""
-    return _under_noise(lambda clips: _scaled(_change(clips)) / 2, deviation)
+    return _under_noise(lambda clips: scaled(_change(clips)) / 2, deviation)
 
 
 def _coarsediff(strengths: str) -> Transform:

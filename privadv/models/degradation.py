@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pydantic
 import torch
@@ -37,7 +37,8 @@ class TransformNet(Section):
 
     ``width`` filters, ``blocks`` residual blocks, ``kernel`` of the outer convolutions. ``stride`` 2 works at a quarter of
     the resolution as in the paper; 1 keeps it. ``skip`` starts as the identity: the network learns what to change.
-    ``motion`` adds, as three more input channels, the signed difference to the frame before (zero at the first).
+    ``motion`` adds, as three more input channels, the signed difference to the frame before (zero at the first). Without
+    ``appearance`` that is all it sees: it can learn nothing from what people look like that does not move.
     ``coarse``: frames are averaged over squares of so many pixels first, and what is painted is brought back bilinearly, so that
     the network neither sees nor draws finer detail, and costs that much less, squared. 1 = at full resolution.
     """
@@ -49,8 +50,15 @@ class TransformNet(Section):
     stride: Literal[1, 2] = 2
     skip: bool = False
     motion: bool = False
+    appearance: bool = True
     coarse: int = pydantic.Field(default=1, ge=1)
     release: Release = Release()
+
+    @pydantic.model_validator(mode="after")
+    def _sees_something(self) -> Self:
+        if not self.appearance and (self.skip or not self.motion):
+            raise ValueError("appearance: false leaves the filter motion alone to see: set motion: true and skip: false")
+        return self
 
     def build(self) -> Degradation:
         return TransformNetwork(self)
@@ -82,6 +90,10 @@ class Degradation(nn.Module):
         """
         raise NotImplementedError
 
+    def picture(self, clips: Tensor) -> Tensor:
+        """What it would paint of ``clips`` if it hid nothing of what it sees: where pretraining leads it."""
+        return clips
+
     def through(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """One part of the network, as ``recompute`` says."""
         return checkpoint(part, x, use_reentrant=False) if self.recompute else part(x)
@@ -95,7 +107,7 @@ class TransformNetwork(Degradation):
         self.spec = spec
         w, s = spec.width, spec.stride
         self.encode = nn.Sequential(
-            _Conv(6 if spec.motion else 3, w, spec.kernel), _Conv(w, 2 * w, 3, s), _Conv(2 * w, 4 * w, 3, s)
+            _Conv(3 * (spec.appearance + spec.motion), w, spec.kernel), _Conv(w, 2 * w, 3, s), _Conv(2 * w, 4 * w, 3, s)
         )
         self.blocks = nn.Sequential(*(_Residual(4 * w) for _ in range(spec.blocks)))
         self.decode = nn.Sequential(_Up(4 * w, 2 * w, s), _Up(2 * w, w, s))
@@ -110,7 +122,7 @@ class TransformNetwork(Degradation):
 
     def paint(self, clips: Tensor, before: Tensor | None = None) -> Tensor:
         n, _, t, h, w = clips.shape
-        x = self._coarse(_frames(with_motion(clips, before) if self.spec.motion else clips))
+        x = self._coarse(_frames(self._seen(clips, before)))
         for part in (*self.encode, *self.blocks, *self.decode):
             x = self.through(part, x)
         painted = self._fine(self.last(x))[..., :h, :w]
@@ -119,6 +131,13 @@ class TransformNetwork(Degradation):
             return (clips + painted).clamp(0, 1)
         return torch.tanh(painted) * 0.5 + 0.5
 
+    def picture(self, clips: Tensor) -> Tensor:
+        return clips if self.spec.appearance else 0.5 + scaled(motion(clips)) / 2
+
+    def _seen(self, clips: Tensor, before: Tensor | None) -> Tensor:
+        if not self.spec.motion:
+            return clips
+        return torch.cat([clips, motion(clips, before)], 1) if self.spec.appearance else motion(clips, before)
 
     def _coarse(self, frames: Tensor) -> Tensor:
         return F.avg_pool2d(frames, self.spec.coarse, ceil_mode=True) if self.spec.coarse > 1 else frames
@@ -189,11 +208,17 @@ def quantise(clips: Tensor, how: Release) -> Tensor:
     return clips.expand(-1, 3, *clips.shape[2:])
 
 
-def with_motion(clips: Tensor, before: Tensor | None = None) -> Tensor:
-    """Clips with the signed difference to the frame before as extra channels; causal, so that a camera can do it."""
+def motion(clips: Tensor, before: Tensor | None = None) -> Tensor:
+    """The signed difference to the frame before, of the clips' shape, in [-1, 1]; causal, so that a camera can do it."""
     if before is None:
         before = torch.cat([clips[:, :, :1], clips[:, :, :-1]], 2)
-    return torch.cat([clips, clips - before], 1)
+    return clips - before
+
+
+def scaled(change: Tensor) -> Tensor:
+    """Changes (N, C, T, H, W) in [-1, 1]: two deviations of a clip's fill the range."""
+    spread = change.std((2, 3, 4), keepdim=True) + 1e-3
+    return (change / (2 * spread)).clamp(-1, 1)
 
 
 def _frames(clips: Tensor) -> Tensor:

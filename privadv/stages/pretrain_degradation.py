@@ -106,7 +106,7 @@ def _train(
 
 
 def _error(filter_: Degradation, clips: Tensor) -> Tensor:
-    painted = filter_.paint(clips)
+    painted, clips = filter_.paint(clips), filter_.picture(clips)
     if filter_.spec.release.gray:
         clips, painted = clips.mean(1), painted.mean(1)
     return F.mse_loss(painted, clips)
