@@ -122,14 +122,12 @@ def _restore(folder: Path, weights: Blob | None, store: Store) -> None:
 
 
 def _require_evidence(folder: Path, manifest: str, store: Store) -> None:
-    """All that the page is drawn from lies in ``folder`` or in the store; of what is no report, its reader will find that."""
+    """The store, which has what lay in ``folder``, has all that the page is drawn from; what is no report, its reader finds."""
 
     def get(blob: dict[str, Any]) -> bytes:
-        wanted, path = Blob.model_validate(blob), folder / blob["sha256"]
-        if path.is_file():
-            return path.read_bytes()
+        wanted = Blob.model_validate(blob)
         if not store.entry(wanted.key):
-            raise PrivadvError(f"{path}: is missing, and the store has it not: copy the report's folder again")
+            raise PrivadvError(f"{folder / wanted.sha256}: is missing, and the store has it not: copy the report's folder again")
         return store.get(wanted)
 
     with suppress(*NO_REPORT):

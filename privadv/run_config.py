@@ -98,7 +98,7 @@ class RunConfig(Section):
         if moving:
             raise ValueError(f"rows {moving} {why}: leave them out")
         if getattr(self.pretrain_degradation.network, "motion", False):
-            raise ValueError(f"filters with pretrain_degradation.network.motion {why}: set motion: false")
+            raise ValueError(f"filters with pretrain_degradation.network.motion {why}: set motion: false, appearance: true")
         return self
 
     @pydantic.model_validator(mode="after")

@@ -151,7 +151,7 @@ def finals(
             validation=arrays[player]["val"].path,
             test=arrays[player]["test"].path,
             weights=weights(one.name),
-            pace=one.seconds / max(1, one.steps),
+            pace=one.seconds / one.steps,
         )
         for number, one in enumerate([target, *named, *others[: final.best]])
     ]

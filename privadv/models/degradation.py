@@ -137,7 +137,8 @@ class TransformNetwork(Degradation):
     def _seen(self, clips: Tensor, before: Tensor | None) -> Tensor:
         if not self.spec.motion:
             return clips
-        return torch.cat([clips, motion(clips, before)], 1) if self.spec.appearance else motion(clips, before)
+        change = motion(clips, before)
+        return torch.cat([clips, change], 1) if self.spec.appearance else change
 
     def _coarse(self, frames: Tensor) -> Tensor:
         return F.avg_pool2d(frames, self.spec.coarse, ceil_mode=True) if self.spec.coarse > 1 else frames

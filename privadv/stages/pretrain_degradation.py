@@ -45,7 +45,8 @@ class Config(Section):
 
 
 def run(config: Config, clips: ClipSet, seed: int, context: StageContext) -> Trained:
-    """Reconstruction; the metric is PSNR in dB on validation clips, of the gray image where the release is gray.
+    """Reconstruction of what the filter sees; the metric is PSNR in dB on validation clips, of the gray image where the release
+    is gray.
 
     Where another set labels the privacy task, every second batch is of that set: the game will filter both. Of photographs, or
     shorter clips, such a batch takes as many frames.
