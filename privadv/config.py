@@ -63,7 +63,7 @@ def _switch_for_number(given: Any, taken: Any) -> bool:
 def _first_problem(error: pydantic.ValidationError, data: dict[str, Any] | str) -> str:
     problems = error.errors()
     first = problems[0]
-    key, kind = _written(first["loc"], data)
+    key, kind = _written(first["loc"], data, first["type"] != "value_error")
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         unknown = [f"'{_written(one['loc'], data)[0]}'" for one in problems if one["type"] == "extra_forbidden"]
@@ -80,8 +80,11 @@ def _first_problem(error: pydantic.ValidationError, data: dict[str, Any] | str) 
     return f"key '{key or '(top level)'}' = {value[:80]}: {first['msg']}{more}"
 
 
-def _written(location: tuple[Any, ...], data: dict[str, Any] | str) -> tuple[str, str | None]:
-    """The dotted key as its author wrote it, without pydantic's names of a union's members, and the ``kind`` beside it."""
+def _written(location: tuple[Any, ...], data: dict[str, Any] | str, last: bool = True) -> tuple[str, str | None]:
+    """The dotted key as its author wrote it, without pydantic's names of a union's members, and the ``kind`` beside it.
+
+    ``last``: with the last part of it even where that is not there, as a missing key is not.
+    """
     node: Any = data
     if isinstance(data, str):
         try:
@@ -91,7 +94,7 @@ def _written(location: tuple[Any, ...], data: dict[str, Any] | str) -> tuple[str
     parts, kind = [], None
     for number, part in enumerate(location):
         inside = part in node if isinstance(node, dict) else isinstance(part, int) and isinstance(node, list | tuple)
-        if inside or number == len(location) - 1:
+        if inside or (last and number == len(location) - 1):
             parts.append(str(part))
             kind = node.get("kind") if isinstance(node, dict) else None
             node = node[part] if inside else None
