@@ -6,8 +6,9 @@ The graph is held against PyTorch before it is written, and timed on this machin
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from privadv.models.checkpoint import ShippedFilter
+
+    Video = Sequence[np.ndarray]
 
 CALIBRATION_FRAMES = 128
 SIZES = ((112, 112), (120, 160), (224, 224), (480, 640))
@@ -46,11 +49,9 @@ def _run(wanted: argparse.Namespace) -> None:
         raise PrivadvError("int8 needs to see what the camera will see: add --calibrate VIDEO, such as a training video")
     filter_, shipped = open_filter(wanted.model)
     step = Step(filter_)
-    seen = list(_frames(wanted.calibrate, shipped)) if wanted.calibrate else []
-    # Every second frame is left for the comparison.
-    learnt, left = seen[::2], seen[1::2]
+    learnt, left = _calibration(wanted.calibrate, shipped) if wanted.calibrate else ([], [])
     say(f"tracing {wanted.model}")
-    sealed = seal(convert(filter_, wanted.precision, [learnt]), shipped, wanted.precision)
+    sealed = seal(convert(filter_, wanted.precision, learnt), shipped, wanted.precision)
     say(accept(step, Graph(sealed, step.needs), wanted.precision, left))
     _write(wanted.onnx, sealed)
     say(f"exported: {wanted.onnx} ({len(sealed) / 1e6:.2f} MB, {wanted.precision}, {', '.join(step.needs.names)})")
@@ -66,16 +67,23 @@ def _run(wanted: argparse.Namespace) -> None:
         say(f"{f'{width}x{height}':>9}  {ms:9.1f}  {1000 / ms:8.1f}  {flops / 1e9:11.3f}  {parameters}")
 
 
-def _frames(where: str, shipped: ShippedFilter) -> Iterator[np.ndarray]:
-    """The first frames of a video or folder of images, at the size at which the filter was measured."""
+def _calibration(where: str, shipped: ShippedFilter) -> tuple[Sequence[Video], Sequence[Video]]:
+    """The first frames of a video or folder of images, at the size at which the filter was measured: what sets the ranges, and
+    what is compared; both as videos whose frames lie as far apart as those that the filter compares.
+    """
     from privadv.data.video.sources import FolderSource, Frame, Scale, VideoSource
 
     measured = shipped.measured
     scale = None if measured is None else Scale(measured.resize, measured.crop)
     source = FolderSource(Path(where), scale) if Path(where).is_dir() else VideoSource(where, scale)
+    lag = measured.lag(float(source.rate)) if measured else 1
     images = (one.image for one in source if isinstance(one, Frame))
-    for _, image in zip(range(2 * CALIBRATION_FRAMES), images, strict=False):
-        yield image
+    seen = list(itertools.islice(images, 2 * CALIBRATION_FRAMES))
+    if len(seen) < 4 * lag:
+        raise PrivadvError(f"{where}: has {len(seen)} frames, and calibration needs {4 * lag}: take a longer video")
+    halves = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    learnt, left = ([half[start::lag] for start in range(lag)] for half in halves)
+    return learnt, left
 
 
 def _write(path: Path, data: bytes) -> None:

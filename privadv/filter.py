@@ -53,9 +53,11 @@ def _run(wanted: argparse.Namespace, raw_out: BinaryIO) -> int:
 
     _check(wanted)
     opened = open_model(wanted.model)
+    if wanted.lag and not opened.step.needs.before:
+        raise PrivadvError("--lag: this filter compares no frames: leave it out")
     source = _source(wanted, _scale(wanted, opened))
-    lag = wanted.lag or (opened.measured.step if opened.measured else 1)
-    for line in _facts(wanted, opened, lag):
+    lag = wanted.lag or (opened.measured.lag(float(source.rate)) if opened.measured else 1)
+    for line in _facts(wanted, opened, lag, float(source.rate)):
         say(line)
     filter_ = FrameFilter(opened.step, Noise(wanted.seed), lag, opened.device)
     try:
@@ -132,8 +134,8 @@ def _sink(wanted: argparse.Namespace, source: Source, raw_out: BinaryIO) -> Sink
     return VideoSink(out, source.rate, source.time_base, wanted.crf, source.sound)
 
 
-def _facts(wanted: argparse.Namespace, opened: Opened, lag: int) -> Iterator[str]:
-    """What a user must know of the video that comes out."""
+def _facts(wanted: argparse.Namespace, opened: Opened, lag: int, rate: float) -> Iterator[str]:
+    """What a user must know of the video that comes out; ``rate``: its frames a second."""
     measured = opened.measured
     if wanted.native:
         yield "--native: at full resolution, which no leakage figure covers"
@@ -142,13 +144,14 @@ def _facts(wanted: argparse.Namespace, opened: Opened, lag: int) -> Iterator[str
         yield f"frames are scaled to {columns}x{rows} and cropped to {width}x{height}, as where the filter was measured"
         made = "synthetic video" if measured.synthetic else measured.dataset
         weight = "" if measured.counts else ", which does not count as evidence of privacy"
-        yield f"measured on {made}: A_T {measured.A_T:.2f}, A_B_max {measured.A_B_max:.2f}{weight}"
+        least = "at least " if measured.lower_bound else ""
+        yield f"measured on {made}: A_T {measured.A_T:.2f}, A_B_max {least}{measured.A_B_max:.2f}{weight}"
         yield (f"the figures are those of single clips of {measured.frames} frames; a longer video shows more of everybody "
                "in it, and none covers that")
     if opened.precision != "fp32":
         yield f"the figures are not the {opened.precision} graph's, but those of the filter in 32 bit: none covers this one"
     if opened.step.needs.before:
-        yield f"each frame is compared to the one {lag} before it"
+        yield f"each frame is compared to the one {lag} before it ({lag / rate:.2g} s)"
     if wanted.seed is not None and opened.step.needs.noise:
         yield "--seed: whoever knows it and has the filter can take the noise away"
     if wanted.keep_audio:
@@ -191,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=_seed, help="draw the noise from it, for the same video again; else from the system")
     parser.add_argument("--crf", type=int, default=20, choices=range(52), metavar="0-51", help="quality of H.264, 0 is lossless")
     parser.add_argument("--lag", type=number_of("frames"), metavar="N",
-                        help="compare to the frame N before, not to that of training")
+                        help="compare to the frame N before, not to that as long before as in training")
     parser.add_argument("--seconds", type=amount_of("seconds"), help="stop after so many seconds of video")
     parser.add_argument("--format", default="", help="input format of a device: v4l2, dshow, avfoundation, lavfi")
     parser.add_argument("--size", type=_size, metavar="WxH", help="of raw frames that come in")

@@ -90,10 +90,11 @@ class RunConfig(Section):
 
     @pydantic.model_validator(mode="after")
     def _stills_say_what_videos_would(self) -> Self:
-        private = self.extract_frames.private
-        if private is None or not (private.frames == 1 or SELECTABLE[private.dataset].still):
+        clips = self.extract_frames.private or self.extract_frames
+        if not (clips.frames == 1 or SELECTABLE[clips.dataset].still):
             return self
-        why = f"live on what moves, but private ({private.dataset}) has single frames: nothing would leak there alone"
+        where = f"{'private' if self.extract_frames.private else 'extract_frames'} ({clips.dataset})"
+        why = f"live on what moves, but {where} has single frames: nothing would leak there alone"
         moving = [row for row in self.rows if row.partition(":")[0] in MOVING or row in MOVING]
         if moving:
             raise ValueError(f"rows {moving} {why}: leave them out")

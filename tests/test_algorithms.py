@@ -23,7 +23,7 @@ from privadv.algorithms.restart import RestartConfig, Restarting, _forget
 from privadv.algorithms.uniform import UniformConfig
 from privadv.errors import PrivadvError
 from privadv.models.clip import C3D, R2Plus1D
-from privadv.models.degradation import Release, TransformNet, TransformNetwork, rate, release
+from privadv.models.degradation import Degradation, Release, TransformNet, TransformNetwork, rate, release
 from privadv.models.frame import DenseNet, Inception, MobileNet, ResNet, Vgg
 from privadv.models.library import Name, Torchvision
 from privadv.models.losses import classification_loss, uniform_loss
@@ -82,7 +82,7 @@ class ManyLabels(Toy):
         return clips, target, torch.stack([budget, 1 - budget], 1)
 
 
-class Mixer(nn.Module):
+class Mixer(Degradation):
     """A filter that can only mix channels: enough to win the toy game, and small enough to play it in seconds."""
 
     def __init__(self) -> None:
@@ -335,7 +335,7 @@ def weigh_privacy(algorithm: Any, sign: float) -> None:
         algorithm.config = algorithm.config.model_copy(update={weight: sign * getattr(algorithm.config, weight)})
 
 
-class _Noisy(nn.Module):
+class _Noisy(Degradation):
     spec = SimpleNamespace(release=Release(gray=False))
 
     def __init__(self, filter_: nn.Module) -> None:
@@ -343,9 +343,10 @@ class _Noisy(nn.Module):
         self.filter_ = filter_
 
     def forward(self, clips: Tensor) -> Tensor:
-        return self.filter_(clips) + 0.3 * torch.randn_like(clips)
+        return self.paint(clips)
 
-    paint = forward
+    def paint(self, clips: Tensor) -> Tensor:
+        return self.filter_(clips) + 0.3 * torch.randn_like(clips)
 
 
 every_game = pytest.mark.parametrize("config", GAMES, ids=lambda config: f"{config.kind}-{getattr(config, 'form', '')}")
@@ -795,6 +796,16 @@ def test_entropy_holds_the_colours_near_that_a_gray_release_takes_away() -> None
     loss, _ = EntropyConfig(reconstruction=1.0).build(cast)._fooling(clips, torch.zeros(1, dtype=torch.long))
     assert (untouched(clips) - clips).abs().mean().item() > 0.1
     assert loss.item() == pytest.approx(math.log(2)), "the target's loss alone: the picture is as it was"
+
+
+def test_entropy_asks_a_filter_of_motion_for_no_more_than_motion() -> None:
+    blind = TransformNet(width=2, blocks=1, kernel=3, motion=True, appearance=False).build()
+    cast = Players(blind, Says([[0.0, 0.0]]), nn.ModuleList([Says([[0.0, 0.0]])]))
+    clips = torch.rand(1, 3, 2, 8, 8)
+    blind.paint = lambda clips: blind.picture(clips)  # pyright: ignore[reportAttributeAccessIssue]
+    loss, _ = EntropyConfig(reconstruction=1.0).build(cast)._fooling(clips, torch.zeros(1, dtype=torch.long))
+    assert (blind.picture(clips) - clips).abs().mean().item() > 0.1
+    assert loss.item() == pytest.approx(math.log(2))
 
 
 def test_entropy_counts_its_rounds() -> None:

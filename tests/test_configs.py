@@ -164,6 +164,8 @@ def test_masked_rows_need_boxes_and_the_seed_s_mistake_the_paper_s_profile() -> 
     ({"attack": {"fit": {"steps": True}}}, "attack.fit: steps is yes or no: a number is needed"),
     ({"pretrain_degradation": {"network": {"kind": "transform", "appearance": False}}},
      "pretrain_degradation.network: appearance: false leaves the filter motion alone to see"),
+    ({"extract_frames": {"frames": 1}, "pretrain_degradation": {"network": {"kind": "transform", "motion": True}}},
+     "motion live on what moves, but extract_frames (synthetic) has single frames"),
     ({"extract_frames": {"crop": [True, 48]}}, "extract_frames: crop is yes or no: a number is needed"),
     ({"attack": {"fit": {"lr": float("inf")}}}, "key 'attack.fit.lr' is no finite number: write one"),
     ({"seed": 2**32}, "key 'seed' = 4294967296: Input should be less than or equal to 4294967295"),

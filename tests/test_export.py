@@ -11,7 +11,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from test_filter import film, is_filtered, network, ship, shown
+from test_filter import MEASURED, film, is_filtered, network, ship, shown
 
 from privadv import export
 from privadv.camera import graph, measuring
@@ -19,6 +19,7 @@ from privadv.camera.graph import Graph, open_graph, to_int8
 from privadv.camera.measuring import accept, cost, difference
 from privadv.camera.opening import open_filter
 from privadv.camera.step import Step
+from privadv.data.video.sources import Frame, Scale, VideoSource
 from privadv.errors import PrivadvError
 from privadv.filter import main as filter_main
 from privadv.models.checkpoint import save_weights
@@ -65,7 +66,9 @@ def planted(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize(("how", "spec"), list(zip(RELEASES, ({}, {"coarse": 2, "appearance": False}), strict=True)), ids=str)
+@pytest.mark.parametrize(("how", "spec"), [
+    (RELEASES[0], {}), (RELEASES[1], {"coarse": 2, "appearance": False}), (RELEASES[0], {"coarse": 12}),
+], ids=str)
 def test_one_graph_is_the_filter_at_every_size(how: dict[str, Any], spec: dict[str, Any]) -> None:
     torch.manual_seed(0)
     filter_ = network(**how).model_copy(update=spec).build()
@@ -74,7 +77,7 @@ def test_one_graph_is_the_filter_at_every_size(how: dict[str, Any], spec: dict[s
             torch.nn.init.normal_(parameter)
     step = Step(filter_)
     exported = Graph(trace(filter_).SerializeToString(), step.needs, 1)
-    for height, width in ((16, 16), (48, 48), (37, 91), (120, 160)):
+    for height, width in ((step.needs.smallest,) * 2, (48, 50), (57, 91), (120, 160)):
         assert difference(step, exported, video(height, width)) <= 2
 
 
@@ -114,6 +117,20 @@ def test_an_exported_filter_filters_a_video(tmp_path: Path, precision: str, caps
     frames = shown(tmp_path / "out.mp4")[1]
     assert frames.shape == (24, 24, 24, 3) and is_filtered(frames)
     assert open_graph(out)[1].measured == open_filter(model)[1].measured
+
+
+def test_calibration_compares_frames_as_far_apart_as_the_filter_does(tmp_path: Path) -> None:
+    source = film(tmp_path / "in.mp4")
+    measured = MEASURED.model_copy(update={"fps": 24.0})
+    shipped = open_filter(ship(tmp_path / "model", network(), measured))[1]
+    frames = [one.image for one in VideoSource(str(source), Scale((24, 32), (24, 24))) if isinstance(one, Frame)]
+    learnt, left = export._calibration(str(source), shipped)
+    for videos, start in ((learnt, 0), (left, 12)):
+        assert len(videos) == 2 and all(len(video) == 6 for video in videos)
+        for phase, video in enumerate(videos):
+            assert all(np.array_equal(image, frames[start + phase + 2 * number]) for number, image in enumerate(video))
+    with pytest.raises(PrivadvError, match=r"short\.mp4: has 7 frames, and calibration needs 8"):
+        export._calibration(str(film(tmp_path / "short.mp4", range(7))), shipped)
 
 
 def test_convolutions_of_int8_are_in_8_bit() -> None:

@@ -97,7 +97,7 @@ def test_every_source_becomes_its_clip(store: Store, root: Path, tmp_path: Path)
     assert metrics == clip_set.metrics
     assert {name: metrics[name] for name in metrics if name not in ("seconds", "frames_per_second")} == {
         "clips_train": 7, "clips_val": 2, "clips_test": 3, "quarantined": 0, "clips_with_repeated_frames": 0,
-        "copies_left_aside": 0}
+        "copies_left_aside": 0, "video_fps": 15}
     assert metrics["seconds"] > 0 and metrics["frames_per_second"] > 0
 
 

@@ -243,10 +243,44 @@ def test_the_size_is_the_measured_one_or_by_request_the_cameras(
     source = film(tmp_path / "in.mp4")
     assert main([str(source), str(tmp_path / "a.mp4"), "--model", model]) == 0
     said = capsys.readouterr().out
-    assert "A_B_max 0.20, which does not count" in said and "the one 3 before it" in said
+    assert "A_B_max at least 0.20, which does not count" in said and "the one 3 before it" in said
     assert main([str(source), str(tmp_path / "b.mp4"), "--model", model, "--native"]) == 0
     assert "no leakage figure covers" in capsys.readouterr().out
     assert shown(tmp_path / "a.mp4")[1].shape[1:3] == (24, 24) and shown(tmp_path / "b.mp4")[1].shape[1:3] == (48, 64)
+
+
+@pytest.mark.parametrize(("fps", "frames"), [(None, 3), (12.0, 3), (24.0, 2), (4.0, 9), (120.0, 1)])
+def test_frames_are_compared_over_as_much_time_as_in_training(
+        tmp_path: Path, fps: float | None, frames: int, capsys: pytest.CaptureFixture[str]) -> None:
+    model = ship(tmp_path / "model", network(), MEASURED.model_copy(update={"fps": fps}))
+    assert main([str(film(tmp_path / "in.mp4")), str(tmp_path / "out.mp4"), "--model", model]) == 0
+    assert f"the one {frames} before it ({frames / 12:.2g} s)" in capsys.readouterr().out
+
+
+def test_a_leakage_that_is_a_lower_bound_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = film(tmp_path / "in.mp4")
+    for bound in (True, False):
+        model = ship(tmp_path / f"model-{bound}", network(), MEASURED.model_copy(update={"lower_bound": bound}))
+        assert main([str(source), str(tmp_path / f"{bound}.mp4"), "--model", model]) == 0
+        assert ("A_B_max at least 0.20" in capsys.readouterr().out) == bound
+
+
+def test_a_filter_that_compares_no_frames_takes_no_lag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, out = ship(tmp_path / "model", network(motion=False)), tmp_path / "out.mp4"
+    assert main([str(film(tmp_path / "in.mp4")), str(out), "--model", model, "--lag", "2"]) == 2
+    assert "compares no frames: leave it out" in capsys.readouterr().err and not out.exists()
+
+
+def test_a_coarse_filter_says_how_small_frames_may_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = network().model_copy(update={"coarse": 8})
+    model = ship(tmp_path / "model", spec)
+    for side, code in ((32, 2), (33, 0)):
+        (tmp_path / f"in{side}").mkdir()
+        for number in range(2):
+            Image.new("RGB", (side, side), (90, 9 * number, 0)).save(tmp_path / f"in{side}" / f"{number}.png")
+        assert main([str(tmp_path / f"in{side}"), str(tmp_path / f"out{side}"), "--native", "--model", model]) == code
+        said = capsys.readouterr().err
+        assert ("from 33x33 on" in said and said.count("\n") == 1) == bool(code)
 
 
 def test_without_a_measured_size_nothing_is_guessed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,7 +96,7 @@ class Entropy(Algorithm):
         filtered = release(painted, degradation.spec.release)
         target_loss = classification_loss(self.players.target(filtered), labels)
         fooled = self._fooled(filtered)
-        near = (painted - clips).abs().mean() * self.config.reconstruction * 0.9 ** (self.round / 10)
+        near = (painted - degradation.picture(clips)).abs().mean() * self.config.reconstruction * 0.9 ** (self.round / 10)
         loss = target_loss + self.config.gamma * fooled + near
         return loss, {"target_loss": target_loss, "degradation_fool": fooled}
 

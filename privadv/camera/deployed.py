@@ -49,4 +49,4 @@ class _Drawn(Noise):
 def deploy(filter_: Degradation, precision: Precision, seen: Iterable[np.ndarray], threads: int) -> Degradation:
     """``filter_`` as ``privadv export`` would write it in ``precision``; ``seen``: raw clips, uint8 (T, H, W, 3), for int8."""
     graph = convert(filter_, precision, seen).SerializeToString()
-    return Deployed(Graph(graph, Needs.of(filter_.spec.release, filter_.sees_motion), threads), filter_.spec)
+    return Deployed(Graph(graph, Needs.of(filter_), threads), filter_.spec)

@@ -13,9 +13,6 @@ from privadv.camera.step import FIRST, Stepping
 from privadv.device import CPU
 from privadv.errors import PrivadvError
 
-SMALLEST = 16
-"""Rows and columns from which on every filter works."""
-
 
 class FrameFilter:
     """Frames go in as they come and come out as they are stored; what was before is remembered as far as the filter needs it.
@@ -53,11 +50,11 @@ class FrameFilter:
             try:
                 stored, self._smoothed = self._step(**given)
             except Exception as error:
-                if min(height, width) >= SMALLEST:
+                if min(height, width) >= needs.smallest:
                     raise
                 reason = " ".join(str(error).split())[:160]
-                raise PrivadvError(f"frames of {width}x{height} are too small for the filter ({reason}): take larger ones, or "
-                                   "leave --native out") from None
+                raise PrivadvError(f"frames of {width}x{height} are too small for the filter ({reason}): take larger ones, from "
+                                   f"{needs.smallest}x{needs.smallest} on, or leave --native out") from None
             out.append(stored.cpu().numpy())
         filtered = np.concatenate(out)
         if filtered.shape != frames.shape or filtered.dtype != np.uint8:

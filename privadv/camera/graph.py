@@ -43,7 +43,7 @@ OPSET = 18
 OUTER = 2
 """Convolutions at either end that int8 leaves in 32 bit; docs/filter.md has what fewer of them cost."""
 TRACED = (2, 40, 48)
-"""(N, H, W) that the filter is traced with; the graph takes any."""
+"""(N, H, W) that the filter is traced with, or larger ones; the graph takes any from the smallest at which the filter works."""
 
 
 class Graph:
@@ -66,8 +66,9 @@ class Graph:
 def trace(filter_: Degradation) -> onnx.ModelProto:
     """The filter as a graph in 32 bit."""
     step = Step(filter_)
-    given = inputs(step.needs, *TRACED)
-    n, h, w = (torch.export.Dim(name, min=low) for name, low in (("n", 1), ("height", 16), ("width", 16)))
+    smallest, (clips, height, width) = step.needs.smallest, TRACED
+    given = inputs(step.needs, clips, max(height, 2 * smallest), max(width, 2 * smallest))
+    n, h, w = (torch.export.Dim(name, min=low) for name, low in (("n", 1), ("height", smallest), ("width", smallest)))
     spatial = {"frames": {0: n, 1: h, 2: w}, "before": {0: n, 1: h, 2: w}, "noise": {0: n, 2: h, 3: w},
                "smoothed": {0: n, 2: h, 3: w}}
     with _quiet():
@@ -87,7 +88,7 @@ def convert(filter_: Degradation, precision: Precision, seen: Iterable[Iterable[
     """
     model = trace(filter_)
     if precision == "int8":
-        return to_int8(model, Needs.of(filter_.spec.release, filter_.sees_motion), seen)
+        return to_int8(model, Needs.of(filter_), seen)
     return to_half(model) if precision == "fp16" else model
 
 
@@ -172,8 +173,7 @@ def open_graph(path: Path) -> tuple[Graph, ShippedFilter, str]:
         if not {KEY, PRECISION} <= facts.keys():
             raise PrivadvError(f"{path}: is no filter that `privadv export` wrote")
         shipped = ShippedFilter.parse(facts[KEY], str(path))
-        spec = shipped.spec
-        return Graph(data, Needs.of(spec.release, spec.build().sees_motion)), shipped, facts[PRECISION]
+        return Graph(data, Needs.of(shipped.spec.build())), shipped, facts[PRECISION]
     except OSError as error:
         raise PrivadvError(f"{path}: cannot be read ({error.strerror})") from None
     except PrivadvError:

@@ -22,18 +22,18 @@ SIZES = ((48, 48), (61, 87))
 QUICK_SECONDS, QUICK_PASSES = 1.0, 3
 
 
-def accept(step: Step, graph: Graph, precision: Precision, frames: Sequence[np.ndarray] = ()) -> str:
-    """Compare a graph with PyTorch on ``frames``, uint8 (H, W, 3), or on random ones; returns what was found, in words.
+def accept(step: Step, graph: Graph, precision: Precision, videos: Sequence[Sequence[np.ndarray]] = ()) -> str:
+    """Compare a graph with PyTorch on ``videos`` of uint8 frames (H, W, 3), or on random ones; returns what was found, in words.
 
     Where the release stores few grey levels, one of these more is no error: a pixel at a threshold may fall on either side.
 
     Raises:
         PrivadvError: a pixel differs by more than TOLERANCE.
     """
-    videos = [list(frames)] if frames else [_random(*size) for size in SIZES]
-    worst = max(difference(step, graph, video) for video in videos)
+    sizes = [[max(side, step.needs.smallest) for side in size] for size in SIZES]
+    worst = max(difference(step, graph, video) for video in videos or [_random(*size) for size in sizes])
     allowed = max(TOLERANCE[precision], -(-255 // (step.how.levels - 1)))
-    what = f"{len(frames)} frames of the video" if frames else "random frames"
+    what = f"{sum(map(len, videos))} frames of the video" if videos else "random frames"
     if worst > allowed:
         raise PrivadvError(
             f"the {precision} graph differs from PyTorch by {worst}/255 on {what}, more than {allowed}/255: it is not written; "

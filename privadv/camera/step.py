@@ -16,16 +16,20 @@ FIRST = -1.0
 
 @dataclass(frozen=True)
 class Needs:
-    """What a step must be given beside the frames, and how many ``channels`` its noise and its memory have."""
+    """What a step must be given beside the frames; how many ``channels`` its noise and its memory have; from which height and
+    width on it works (``smallest``).
+    """
 
     before: bool
     noise: bool
     smoothed: bool
     channels: int
+    smallest: int
 
     @classmethod
-    def of(cls, how: Release, sees_motion: bool) -> Needs:
-        return cls(sees_motion, how.noise > 0, how.smooth > 0, 1 if how.gray else 3)
+    def of(cls, filter_: Degradation) -> Needs:
+        how: Release = filter_.spec.release
+        return cls(filter_.sees_motion, how.noise > 0, how.smooth > 0, 1 if how.gray else 3, filter_.smallest)
 
     @property
     def names(self) -> list[str]:
@@ -55,7 +59,7 @@ class Step(nn.Module):
         super().__init__()
         self.filter = filter_.eval()
         self.how: Release = filter_.spec.release
-        self.needs = Needs.of(self.how, filter_.sees_motion)
+        self.needs = Needs.of(filter_)
 
     def forward(self, frames: Tensor, before: Tensor | None = None, noise: Tensor | None = None,
                 smoothed: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

@@ -50,7 +50,8 @@ class Measured(Section):
     """On which clips a filter was measured, and with what result.
 
     A frame was scaled to ``resize`` and its centre cropped to ``crop``, both (height, width) in pixels; a clip had ``frames``
-    of them, typically ``step`` frames apart in its video. ``counts``: whether the leakage counts as evidence of privacy.
+    of them, typically ``step`` frames apart in its video, which showed ``fps`` a second (None: nobody knows). ``lower_bound``:
+    fewer than four attackers were evidence of privacy. ``counts``: whether the leakage counts as such all the same.
     """
 
     dataset: str
@@ -59,9 +60,15 @@ class Measured(Section):
     crop: tuple[int, int]
     frames: int
     step: int = pydantic.Field(default=1, ge=1)
+    fps: float | None = pydantic.Field(default=None, gt=0)
     A_T: float
     A_B_max: float
+    lower_bound: bool = True
     counts: bool
+
+    def lag(self, rate: float) -> int:
+        """How many frames of a video of ``rate`` a second lie between two that the filter compared: as much time, rounded."""
+        return max(1, round(self.step * rate / (self.fps or rate)))
 
 
 class ShippedFilter(FilterRef):

@@ -73,6 +73,8 @@ class Degradation(nn.Module):
 
     spec: Any
     recompute: bool = False
+    smallest: int = 16
+    """Rows and columns from which on it works."""
 
     @property
     def sees_motion(self) -> bool:
@@ -106,6 +108,8 @@ class TransformNetwork(Degradation):
         super().__init__()
         self.spec = spec
         w, s = spec.width, spec.stride
+        # One pixel alone has no spread to be normalised by.
+        self.smallest = max(self.smallest, s * s * spec.coarse + 1)
         self.encode = nn.Sequential(
             _Conv(3 * (spec.appearance + spec.motion), w, spec.kernel), _Conv(w, 2 * w, 3, s), _Conv(2 * w, 4 * w, 3, s)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -25,7 +26,7 @@ from privadv.data.sampling import indices
 from privadv.data.shards import write_shards
 from privadv.data.synthetic import SyntheticConfig
 from privadv.data.synthetic_attributes import AttributesConfig
-from privadv.data.video import BadVideo, Media, count_frames, decode
+from privadv.data.video import BadVideo, Media, count_frames, decode, frame_rate
 from privadv.data.workers import in_order, worker_pool
 from privadv.errors import PrivadvError
 from privadv.stages.selection import Making, Part, Private, Selection, problem, refuse_leaks
@@ -148,10 +149,11 @@ class _TooShort(BadVideo):
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a worker made of a source: ``clips`` out of ``frames`` frames, or the ``reason`` why none."""
+    """What a worker made of a source: ``clips`` out of ``frames`` frames, ``rate`` a second, or the ``reason`` why none."""
 
     clips: tuple[Clip, ...] = ()
     frames: int = 0
+    rate: float | None = None
     reason: str = ""
     short: bool = False
 
@@ -161,6 +163,7 @@ class _Ledger:
     quarantined: list[Quarantined] = field(default_factory=list)
     frames: int = 0
     repeated: int = 0
+    rates: list[float] = field(default_factory=list)
 
 
 def _extract(config: Config, selection: Selection, root: Root, source: Source) -> _Outcome:
@@ -191,7 +194,7 @@ def _read(config: Config, selection: Selection, source: Source, media: Media) ->
         Clip(f"{source.id}_c{number:03d}" if selection.clips > 1 else source.id, images[number], source.target,
              source.budget_at(chosen[number]), source.name, chosen[number], source.group)
         for number in range(len(chosen)))
-    return _Outcome(clips, len(numbers))
+    return _Outcome(clips, len(numbers), frame_rate(media))
 
 
 def _accepted(
@@ -202,6 +205,7 @@ def _accepted(
         if outcome.reason:
             _set_aside(config, source.name, outcome, ledger)
         ledger.frames += outcome.frames
+        ledger.rates += [outcome.rate] if outcome.rate else []
         ledger.repeated += len(outcome.clips) if outcome.frames < selection.frames else 0
         yield from outcome.clips
         advance()
@@ -232,7 +236,8 @@ def _listing(parts: Parts) -> str:
 def _metrics(clip_set: ClipSet, ledger: _Ledger, copies: int, seconds: float) -> dict[str, float]:
     return {f"clips_{split}": float(clip_set.count(split)) for split in SPLITS} | {
         "quarantined": float(len(ledger.quarantined)), "clips_with_repeated_frames": float(ledger.repeated),
-        "copies_left_aside": float(copies), "seconds": seconds, "frames_per_second": ledger.frames / seconds}
+        "copies_left_aside": float(copies), "seconds": seconds, "frames_per_second": ledger.frames / seconds,
+        **({"video_fps": statistics.median(ledger.rates)} if ledger.rates else {})}
 
 
 def _summarise(clip_set: ClipSet, ledger: _Ledger, copies: int) -> None:

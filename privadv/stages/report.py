@@ -212,8 +212,10 @@ def _shipped(summary: Summary, game: Trained) -> ShippedFilter:
         crop=(size.height, size.width),
         frames=size.frames,
         step=max(1, round(rendered.metrics.get("frame_step", 1))),
+        fps=clips.metrics.get("video_fps"),
         A_T=values["A_T"],
         A_B_max=values["A_B_max"],
+        lower_bound=summary.row("filter").lower_bound,
         counts=bool(values["leakage_counts"]),
     )
     return ShippedFilter(spec=game.degradation.spec, weights=game.degradation.weights, measured=measured)

@@ -66,6 +66,18 @@ def count_frames(media: Media) -> int:
     return tally.packets if not tally.empty else sum(1 for _ in _frames(media))
 
 
+def frame_rate(media: Media) -> float | None:
+    """Frames a second, on average; None for a frame folder, or where the container does not say.
+
+    Raises:
+        BadVideo: as for :func:`count_frames`, but for what only the packets show.
+    """
+    if not isinstance(media, Path):
+        return None
+    with _open(media) as file:
+        return float(file.stream.average_rate) if file.stream.average_rate else None
+
+
 def decode(media: Media, wanted: Sequence[int], size: tuple[int, int]) -> np.ndarray:
     """The frames numbered ``wanted`` (any order, repeats allowed), upright and scaled to ``size`` = (H, W).
 
