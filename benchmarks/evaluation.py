@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
 
-from torch import nn
-from torch.nn.modules.module import register_module_forward_hook
+from torch import Tensor
 
 from benchmarks.measure import Row
 from privadv.checkpoints import Checkpoints
 from privadv.data.manifest import SPLITS, ClipSet
 from privadv.models.checkpoint import ModelRef, Trained, save_weights
-from privadv.models.degradation import Degradation, TransformNet
+from privadv.models.degradation import TransformNetwork
 from privadv.run_config import RunConfig
 from privadv.stages import attack, extract_frames, render
 from privadv.stages.stage import StageContext
@@ -46,23 +45,23 @@ def _counted(config: RunConfig, context: StageContext) -> list[Row]:
         warm = attack.run(config.attack, "raw", raw, 0, context)
         with _counting() as attacking:
             result = attack.run(config.attack, "filter", filtered, 0, context, warm, raw)
-    stored, many = sum(filtered.count(split) for split in SPLITS), len(result.attackers)
-    through = sum(rendering)
+    there, many = sum(clips.count(split) for split in SPLITS), len(result.attackers)
+    stored, through = sum(filtered.count(split) for split in SPLITS), sum(rendering)
     return [
-        Row("clips through the filter in rendering", "clips", through, "clips of the row", stored, stored / through),
+        Row(f"clips through the filter in rendering {stored} of the row", "clips", through, "raw clips", there, there / through),
         Row(f"clips through the filter under {many} attackers", "clips", sum(attacking)),
     ]
 
 
 def _fresh_game(config: RunConfig, clips: ClipSet, store: Store) -> Trained:
-    """An untrained filter without noise, so that each clip is released once, and the run's readers."""
+    """The run's filter and readers, untrained."""
     readers = {"target": (config.pretrain_target.reader, len(clips.target.classes))}
     readers |= {f"budget_{k}": (spec, len(clips.budget.classes)) for k, spec in enumerate(config.pretrain_budget.readers)}
     models: dict[str, ModelRef] = {
         role: put_reader(store, spec, classes, save_weights(spec.build(classes)))
         for role, (spec, classes) in readers.items()
     }
-    models["degradation"] = put_filter(store, TransformNet(width=4, blocks=1, kernel=3).build())
+    models["degradation"] = put_filter(store, config.pretrain_degradation.network.build())
     curves = put_curves(store, {})
     return Trained(stage="train_adversarial", seed=0, models=models, metrics={}, curves=curves, seconds=0)
 
@@ -88,18 +87,16 @@ class Untracked:
 
 @contextmanager
 def _counting() -> Iterator[list[int]]:
-    """The clips of every forward of a filter in this process, whichever copy of it."""
+    """The clips of every pass through a filter's network in this process, whichever copy of it."""
     seen: list[int] = []
+    paint = TransformNetwork.paint
 
-    def count(module: nn.Module, given: Any, _: Any) -> None:
-        if isinstance(module, Degradation):
-            seen.append(len(given[0]))
+    def counted(self: TransformNetwork, clips: Tensor, before: Tensor | None = None) -> Tensor:
+        seen.append(len(clips))
+        return paint(self, clips, before)
 
-    hook = register_module_forward_hook(count)
-    try:
+    with patch.object(TransformNetwork, "paint", counted):
         yield seen
-    finally:
-        hook.remove()
 
 
 @contextmanager

@@ -6,17 +6,18 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 import torch
 
-from privadv.data.feeds import ClipArray, open_split, to_uint8
+from privadv.data.feeds import BATCH, ClipArray, open_split, to_uint8
 from privadv.data.manifest import ClipSet
 from privadv.device import device, to_device
 from privadv.models.checkpoint import FilterRef, ReaderRef, save_weights
-from privadv.models.degradation import Degradation
+from privadv.models.degradation import Degradation, release
 from privadv.models.reader import ReaderSpec
 from privadv.parallel import group
 from privadv.scratch import scratch
@@ -67,6 +68,23 @@ def filtered_batches(
     for batch in batches:
         yield to_uint8(filter_(to_device(batch, where), generator))
     filter_.train(was_training)
+
+
+@torch.no_grad()
+def filtered_draws(filter_: Degradation, array: ClipArray, seed: int, draws: int, path: Path) -> Iterator[np.ndarray]:
+    """All clips as :func:`filtered_batches` gives them ``draws`` times over, noise and all, but painted once: that lies in ``path``."""
+    where, how = device(), filter_.spec.release
+    generator = torch.Generator(where).manual_seed(seed)
+    filter_.to(where).eval()
+    shape = (len(array), 1 if how.gray else 3, *array.frames.shape[1:4])
+    kept = np.memmap(path, np.float32, "w+", shape=shape)
+    for draw in range(draws):
+        for start in range(0, len(array), BATCH):
+            place = slice(start, start + BATCH)
+            if not draw:
+                painted = filter_.paint(to_device(array.clips(place), where))
+                kept[place] = (painted.mean(1, keepdim=True) if how.gray else painted).cpu()
+            yield to_uint8(release(to_device(torch.from_numpy(kept[place]), where), how, generator))
 
 
 def put_filter(store: Store, filter_: Degradation) -> FilterRef:
