@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from benchmarks import gpu
+from benchmarks.measure import beside
 from benchmarks.report import Measured, markdown, show
 from privadv.errors import PrivadvError
 
 SECTIONS = ("training", "alternatives", "precision", "extraction", "feeding", "evaluation", "growth", "footprint", "gpu")
-"""Modules of this package; each one's ``rows(repetitions)`` measures; ``versions()``, where it has that, names what else ran."""
+"""Modules of this package; each one's ``rows(repetitions)`` measures; ``versions()``, where it has that, names what else ran, and
+``REPEATED = False`` says that it measures once.
+"""
 
 PAGE = Path("docs/benchmarks.md")
 
@@ -22,25 +28,38 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = _parser().parse_args(arguments)
     only = "".join(f" --only {name}" for name in wanted.only or ())
     command = f"python -m benchmarks{only} --repetitions {wanted.repetitions} --threads {wanted.threads}"
+    os.environ |= {"PRIVADV_DEVICE": "cpu", "OMP_NUM_THREADS": str(wanted.threads)}
+    names = wanted.only or [name for name in SECTIONS if name != "gpu" or gpu.here()]
+    measured = []
     try:
-        os.environ["PRIVADV_DEVICE"] = "cpu"
-        measured = [_measure(name, wanted, command) for name in wanted.only or SECTIONS]
+        for name in names:
+            measured.append(_measure(name, wanted, command) if name == "gpu" else _apart(name, wanted, command))
+            # What has been measured is not lost to a later section's error.
+            wanted.output.write_text(markdown(measured, wanted.output.read_text() if wanted.output.exists() else ""))
         show(measured)
-        wanted.output.write_text(markdown(measured, wanted.output.read_text() if wanted.output.exists() else ""))
-    except (PrivadvError, OSError) as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
+    except (PrivadvError, OSError, subprocess.CalledProcessError, BrokenProcessPool) as error:
+        print(f"benchmarks: {names[len(measured)]}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _apart(name: str, wanted: argparse.Namespace, command: str) -> Measured:
+    """A section in a process whose memory no other has used."""
+    from benchmarks.processes import apart
+
+    return apart(_measure, name, wanted, command).result
 
 
 def _measure(name: str, wanted: argparse.Namespace, command: str) -> Measured:
     import torch
 
     torch.set_num_threads(wanted.threads)
-    before = os.getloadavg()[0]
     section = importlib.import_module(f"benchmarks.{name}")
-    rows, others = section.rows(wanted.repetitions), getattr(section, "versions", list)()
-    return Measured(name, tuple(rows), command, wanted.repetitions, wanted.threads, before, tuple(others))
+    with beside() as others:
+        rows = section.rows(wanted.repetitions)
+    repetitions = wanted.repetitions if getattr(section, "REPEATED", True) else 1
+    versions = tuple(getattr(section, "versions", list)())
+    return Measured(name, tuple(rows), command, repetitions, wanted.threads, others.share, versions)
 
 
 def _parser() -> argparse.ArgumentParser:

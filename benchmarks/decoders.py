@@ -30,9 +30,9 @@ def opencv_seek(cv2: Any, path: str, wanted: list[int]) -> int:
 def opencv_sequential(cv2: Any, path: str, wanted: list[int]) -> int:
     """One pass, to the end; the wanted frames are converted."""
     video, numbers, count, found = _opened(cv2, path), set(wanted), 0, 0
-    while (read := video.read())[0]:
+    while video.grab():
         if count in numbers:
-            _scaled(cv2, read[1])
+            _scaled(cv2, video.retrieve()[1])
             found += 1
         count += 1
     return found
@@ -81,6 +81,7 @@ def measure(path: str, way: str, wanted: list[int]) -> dict[str, float]:
     library = importlib.import_module(module)
     if module == "cv2":
         library.setNumThreads(1)
+    read(library, path, wanted[:1])  # tables and buffers of a first use
     cpu, wall = time.process_time(), time.perf_counter()
     count = read(library, path, wanted)
     spent = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}

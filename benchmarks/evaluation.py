@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
@@ -13,6 +13,7 @@ from unittest.mock import patch
 from torch import Tensor
 
 from benchmarks.measure import Row
+from benchmarks.one_stage import Untracked
 from privadv.checkpoints import Checkpoints
 from privadv.data.manifest import SPLITS, ClipSet
 from privadv.models.checkpoint import ModelRef, Trained, save_weights
@@ -26,6 +27,7 @@ from privadv.training import Fitted, Job
 from privadv.workspace.seaweed import SeaweedServer
 
 CONFIG = Path("configs/smoke.yaml")
+REPEATED = False
 
 
 def rows(repetitions: int) -> list[Row]:
@@ -69,20 +71,6 @@ def _fresh_game(config: RunConfig, clips: ClipSet, store: Store) -> Trained:
 def fit_here(jobs: Sequence[Job], workers: int, what: str, checkpoints: Checkpoints) -> dict[str, Fitted]:
     """As :func:`privadv.training.fit_all`, but in this process, where a forward can be counted."""
     return {job.name: job.fit(lambda steps: None) for job in jobs}
-
-
-class Untracked:
-    """A tracker that nobody reads."""
-
-    def child(self, *_: Any) -> Any:
-        return nullcontext(self)
-
-    @property
-    def parent(self) -> Any:
-        return nullcontext(self)
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_, **__: None
 
 
 @contextmanager

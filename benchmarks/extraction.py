@@ -100,7 +100,7 @@ def _ways(name: str, path: Path, repetitions: int) -> list[Row]:
     what = f"{SCATTERED} scattered frames of {name}" if short else f"all frames of {name}"
 
     def ours() -> Cost:
-        return cost(lambda: decode(path, wanted, SIZE)).over(len(wanted))
+        return cost(lambda: (count_frames(path), decode(path, wanted, SIZE))).over(len(wanted))
 
     def beside(other: str, theirs: Callable[[], Cost]) -> list[Row]:
         return compared(what, other, paired(ours, theirs, repetitions), "ms/frame", 1000)
@@ -113,7 +113,7 @@ def _ways(name: str, path: Path, repetitions: int) -> list[Row]:
         else:
             missing = f"not measured: {package} is not installed in {DECODERS.parents[1]}"
             found.append(Row(what, "CPU ms/frame", other=other, note=missing))
-    return [*found, *beside("ffmpeg command", lambda: cost(lambda: raw_frames(path)).over(len(wanted)))]
+    return [*found, *beside("ffmpeg command", lambda: cost(lambda: scaled_away(path, wanted if short else [])).over(len(wanted)))]
 
 
 def scattered(count: int) -> list[int]:
@@ -130,12 +130,21 @@ def decoded_by(path: Path, way: str, wanted: list[int]) -> Cost:
 
 
 def raw_frames(path: Path, options: str = "flags=bicubic") -> np.ndarray:
-    """The practical limit: the ffmpeg command, one thread, all frames as scaled RGB (N, H, W, 3) on a pipe."""
-    scale = f"scale={SIZE[1]}:{SIZE[0]}:{options}"
-    output = ["-vf", scale, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    command = ["ffmpeg", "-v", "error", "-threads", "1", "-i", str(path), *output]
-    raw = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+    """All frames as the ffmpeg command scales them, RGB (N, H, W, 3)."""
+    raw = subprocess.run(_ffmpeg(path, options, [], "-"), stdout=subprocess.PIPE, check=True).stdout
     return np.frombuffer(raw, np.uint8).reshape(-1, *SIZE, 3)
+
+
+def scaled_away(path: Path, wanted: list[int]) -> None:
+    """The practical limit: the ffmpeg command, one thread, with all frames, or the ``wanted`` ones, written nowhere."""
+    subprocess.run(_ffmpeg(path, "flags=bicubic", wanted, os.devnull), check=True)
+
+
+def _ffmpeg(path: Path, options: str, wanted: list[int], output: str) -> list[str]:
+    equal = "+".join(rf"eq(n\,{number})" for number in wanted)
+    filters = [*([f"select={equal}"] if wanted else []), f"scale={SIZE[1]}:{SIZE[0]}:{options}"]
+    return ["ffmpeg", "-v", "error", "-y", "-threads", "1", "-filter_threads", "1", "-i", str(path), "-vf", ",".join(filters),
+            "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", output]
 
 
 def _processes(name: str, path: Path, repetitions: int) -> list[Row]:

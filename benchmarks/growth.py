@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from unittest.mock import patch
 
-from benchmarks.evaluation import Untracked, a_store
+from benchmarks import one_stage
+from benchmarks.evaluation import a_store
 from benchmarks.measure import Row
 from benchmarks.processes import Spent, apart
-from privadv.checkpoints import Checkpoints
 from privadv.console import progress
 from privadv.plan import settled
 from privadv.run_config import RunConfig
-from privadv.stages.stage import LOADED, StageContext
-from privadv.store import Store
+from privadv.stages.stage import LOADED
 
 CONFIG, FIGURE = Path("configs/smoke.yaml"), Path("docs/images/growth.png")
 AXES = {"takes": "clips", "models": "budget models K", "attackers": "attackers N"}
 TIMES = (1, 2, 4)
+REPEATED = False
+OPTIMIZING = ("torch._dynamo",)  # which an optimizer's first step imports
+DRAWING = ("matplotlib.figure", "matplotlib.backends.backend_agg")
+LATE = {"pretrain_degradation": OPTIMIZING, "train_adversarial": OPTIMIZING, "report": DRAWING}
+"""What a stage imports only as it works, which is no work of its own."""
 CONCERNED = {"models": ("pretrain_budget", "train_adversarial"), "attackers": ("attack", "report")}
 """The stages whose work an axis is; clips are everybody's."""
 
@@ -86,7 +89,8 @@ def _stages(size: Size) -> Iterator[Point]:
     ):
 
         def stage(name: str, **given: Any) -> Point:
-            return Point(name, size, apart(_run, name, config, given, loaded=LOADED.get(name, ())))
+            loaded = (*LOADED.get(name, ()), *LATE.get(name, ()))
+            return Point(name, size, apart(one_stage.run, name, getattr(config, name), given, loaded=loaded))
 
         stage("extract_frames")  # generates the videos
         yield (extracted := stage("extract_frames"))
@@ -104,16 +108,6 @@ def _stages(size: Size) -> Iterator[Point]:
         results, learnt = (warm, attacked.spent.result), {**begun, "target": target.spent.result, "budget": budget.spent.result}
         yield stage("report", **learnt, game=game.spent.result, filtered_clips=(filtered,), results=results,
                     configuration=settled(config))
-
-
-def _run(name: str, config: RunConfig, given: dict[str, Any]) -> Any:
-    """A stage in this process, which has one worker process at most beside it."""
-    store = Store.from_environment()
-    context = StageContext(store, cast(Any, Untracked()), Checkpoints(store, name), workers=1)
-    run = importlib.import_module(f"privadv.stages.{name}").run
-    done = run(config=getattr(config, name), context=context, **given)
-    context.checkpoints.clear()
-    return done
 
 
 def _config(size: Size) -> RunConfig:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 
@@ -87,7 +90,8 @@ def rates(
 ) -> Row:
     """Work a second, where a call of ours does ``mine`` of it and one of theirs ``theirs``; ratio: our share of their rate."""
     own, one = (statistics.median(getattr(pair[side], clock) for pair in pairs) for side in (0, 1))
-    return Row(what, unit, mine / own, other, theirs / one, mine / own / (theirs / one))
+    share = statistics.median(mine / getattr(pair[0], clock) / (theirs / getattr(pair[1], clock)) for pair in pairs)
+    return Row(what, unit, mine / own, other, theirs / one, share)
 
 
 def median(work: Work, repetitions: int) -> Cost:
@@ -95,6 +99,32 @@ def median(work: Work, repetitions: int) -> Cost:
     cost(work)
     costs = [cost(work) for _ in range(repetitions)]
     return Cost(statistics.median(one.cpu for one in costs), statistics.median(one.wall for one in costs))
+
+
+@dataclass
+class Others:
+    """``share``: how much of the machine's cores other work took meanwhile, 0 to 1; None where the system does not say."""
+
+    share: float | None = None
+
+
+@contextlib.contextmanager
+def beside() -> Iterator[Others]:
+    """How busy the machine is with what neither this process nor those do that it waits for."""
+    others, before, own = Others(), _machine(), _processor()
+    yield others
+    if before and (after := _machine()) and after[1] > before[1]:
+        others.share = max(0.0, after[0] - before[0] - (_processor() - own)) / (after[1] - before[1])
+
+
+def _machine() -> tuple[float, float] | None:
+    """Seconds of all cores since the start: busy, and altogether."""
+    try:
+        user, nice, system, idle, waiting, *others = map(int, Path("/proc/stat").read_text().partition("\n")[0].split()[1:9])
+    except (OSError, ValueError):
+        return None
+    busy, ticks = user + nice + system + sum(others), os.sysconf("SC_CLK_TCK")
+    return busy / ticks, (busy + idle + waiting) / ticks
 
 
 def _processor() -> float:

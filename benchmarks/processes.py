@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,7 @@ class Spent:
 
 
 def apart(work: Callable[..., Any], *arguments: Any, loaded: Sequence[str] = ()) -> Spent:
-    """``work(*arguments)`` in a fresh process; all of them are pickled. Its workers have ``loaded`` those modules before."""
+    """``work(*arguments)`` in a fresh process; all of them are pickled. It and its workers have ``loaded`` modules before."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(_watched, work, arguments, loaded).result()
 
@@ -40,6 +41,8 @@ def apart(work: Callable[..., Any], *arguments: Any, loaded: Sequence[str] = ())
 def _watched(work: Callable[..., Any], arguments: tuple[Any, ...], loaded: Sequence[str]) -> Spent:
     if loaded:
         load_ahead(*loaded)
+        for name in loaded:
+            importlib.import_module(name)
         with worker_pool(1) as pool:
             pool.submit(int).result()
     with _watcher() as watcher:

@@ -18,13 +18,16 @@ from rich.table import Table
 
 from benchmarks.measure import Row
 
+BUSY = 0.1
+"""Share of the cores that other work may take before wall time is no longer to be trusted."""
 COLUMNS = ("what", "unit", "ours", "beside", "theirs", "ratio")
 
 HEAD = """# Benchmarks
 
 `make bench` measures privadv beside what one would use instead, both in one run and in turns, and writes this page;
 `make bench ARGS="--only training --repetitions 3"` renews one section and leaves the others as they are. A figure is
-the median of the repetitions, a ratio the median over pairs of runs, theirs / ours: above 1, ours is the cheaper one.
+the median of the repetitions, a ratio the median over pairs of runs, theirs / ours, or ours / theirs where more is better:
+above 1, ours is the better one.
 CPU s are processor seconds of the process and of those that it waited for, wall s those of the clock. Nothing here is
 a timed test.
 """
@@ -51,23 +54,26 @@ lowers no peak. The budget models have none: their batch norms would count every
     "precision": """Loss and gradients of each network of `configs/demo.yaml`'s readers on one of its batches, on the CPU.
 bfloat16 as autocast computes it: where the processor has no units for it, PyTorch's kernels for it are slower by far, and
 `precision: float32`, the default, is the one to use.""",
-    "extraction": """Frames to 160x120 RGB; the cost of a frame, one thread a side. *A seek a frame* is the seed's
-way; of the long videos it reads every 15th frame. Over many files the ratio is how many times as fast several processes are
-as one. OpenCV and decord run in an environment of their own (`benchmarks/decoders.py`): `python3 -m venv build/decoders &&
-build/decoders/bin/pip install opencv-python-headless decord`. With PRIVADV_REFERENCE_DATA set to a folder that has `video/*.mp4`,
+    "extraction": """Frames to 160x120 RGB; the cost of a wanted frame, one thread a side; ours counts the packets first, as the
+stage does, and checks the file whole. *A seek a frame* is the seed's way; of the long videos it reads every 15th frame. OpenCV
+and decord scale bilinearly, ours and ffmpeg bicubically; the ffmpeg command's own start is counted, the others' imports are
+not. Over many files the ratio is how many times as fast several processes are as one. OpenCV and decord run in an environment
+of their own (`benchmarks/decoders.py`): `python3 -m venv build/decoders && build/decoders/bin/pip install
+opencv-python-headless decord`. With PRIVADV_REFERENCE_DATA set to a folder that has `video/*.mp4`,
 the first of these is the natural video; else FFmpeg's generator makes one.""",
     "feeding": """Shuffled batches of 16 clips of 16x112x112 pixels, moved and mirrored, as float32: ours from a split that the
 store's shards were laid out in, *plain local files* from a NumPy file a clip through PyTorch's DataLoader, in the process
 itself on both sides. The set is 1, 4 and 16 times 128 clips in shards of 64 MB in an S3 server on the same machine; laid
-out, it is as large on the local disk. **What is missed:** the first batch of a split waits until all of it is laid out, which
-grows with the set; where 1.2 GB took 1.4 s, the goal of 2 s is passed above about 1.8 GB. Peak memory includes Python,
-torch and what else is imported.""",
-    "evaluation": """How often the filter runs while its row is rendered and attacked: rendering filters every clip
-once, for all attackers. The clips too many are one clip, six times, by which rendering measures the filter's pace. A
-release with noise is drawn `render.draws` times for the training clips.""",
-    "growth": """The smoke run's stages, each in a process of its own with one worker, at 1, 2 and 4 times the clips (same
-updates), budget models and attackers; the figure has all points. *ours* is the smallest size, *theirs* the largest. Time
-is that of the stage without its imports, memory that of its largest process with them.
+out, it is as large on the local disk, and both sides read from the system's page cache. The first batch of a split waits
+until all of it is laid out, so that its time grows with the set; the store's first answer is not in it. Peak memory
+includes Python, torch and what else is imported.""",
+    "evaluation": """How often the filter's network runs while its row is rendered and attacked, in the smoke run: once for every
+raw clip, although noise is drawn `render.draws` times for the training clips, and never for an attacker. The clips too many
+are one clip, six times, by which rendering measures the filter's pace.""",
+    "growth": """The smoke run's stages, with more rounds, updates and attackers, each in a process of its own with one worker, at
+1, 2 and 4 times the clips (same updates), budget models and attackers; the figure has all points. *ours* is the smallest
+size, *theirs* the largest. Time is that of the stage without its imports, memory that of its largest process with them; the
+report's is without MLflow.
 ![CPU seconds and peak memory of each stage against clips, budget models and attackers](images/growth.png)""",
     "footprint": """Each stage's module imported in a fresh process, the interpreter's own start included, and what
 the paper's networks weigh: TransformNet (width 32, 5 blocks), C3D, MobileNet (width 0.6).""",
@@ -79,14 +85,16 @@ launches of its kernels; a graph cannot hold a whole phase of the game, which re
 
 @dataclass(frozen=True)
 class Measured:
-    """A section's rows; ``load``: the machine's load average when it began; ``versions`` of what it ran beside our packages."""
+    """A section's rows; ``others``: the share of the cores that other work took meanwhile; ``versions`` of what it ran beside our
+    packages.
+    """
 
     section: str
     rows: tuple[Row, ...]
     command: str
     repetitions: int
     threads: int
-    load: float
+    others: float | None
     versions: tuple[str, ...] = ()
 
 
@@ -126,13 +134,14 @@ def _figures(one: Measured) -> str:
 
 def _conditions(one: Measured) -> str:
     cores = len(os.sched_getaffinity(0))
-    busy = " Measured beside other work: CPU time, not wall time." if one.load > cores / 2 else ""
+    others = "an unknown share" if one.others is None else f"{one.others:.0%}"
+    busy = "" if one.others is not None and one.others <= BUSY else " Trust CPU time, not wall time."
     packages = ", ".join([*_installed("torch", "av", "numpy"), *one.versions])
     processor = f"{_processor()}, {cores} cores, {torch.backends.cpu.get_cpu_capability()}"
     how = f"{_many(one.repetitions, 'repetition')}, {_many(one.threads, 'thread')} of torch"
     return (
         f"`{one.command}` on {time.strftime('%Y-%m-%d')}: {how}.\n"
-        f"{processor}, load average {one.load:.1f} at the start.{busy}\n"
+        f"{processor}, of which other work took {others}.{busy}\n"
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {packages}."
     )
 
@@ -165,4 +174,4 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _number(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:#.3g}".rstrip(".")

@@ -133,11 +133,11 @@ def test_a_section_that_was_not_measured_again_keeps_its_figures() -> None:
         return Measured(section, (Row("a step", "CPU s", figure, "another", 3.0, 3.0 / figure),), "make bench", 3, 1, 0.0)
 
     page = markdown([measured("training", 1.5), measured("footprint", 7.25)], "")
-    assert "| a step | CPU s | 1.5 | another | 3 | 2 |" in page
+    assert "| a step | CPU s | 1.50 | another | 3 | 2 |" in page
     assert page.count("*not measured*") == len(SECTIONS) - 2
     renewed = markdown([measured("training", 2.5)], page)
     parts = {part.partition("\n")[0]: part for part in renewed.split("## ")}
-    assert "| 2.5 |" in parts["Training"] and "| 7.25 |" in parts["Footprint"]
+    assert "| 2.50 |" in parts["Training"] and "| 7.25 |" in parts["Footprint"]
     assert renewed.count("| a step |") == 2 and "*not measured*" in parts["Extraction"]
     assert markdown([measured("training", 2.5)], renewed) == renewed
 

@@ -72,7 +72,7 @@ def filtered_batches(
 
 @torch.no_grad()
 def filtered_draws(filter_: Degradation, array: ClipArray, seed: int, draws: int, path: Path) -> Iterator[np.ndarray]:
-    """All clips as :func:`filtered_batches` gives them ``draws`` times over, noise and all, but painted once: that lies in ``path``."""
+    """All clips as :func:`filtered_batches` gives them ``draws`` times over, but painted once: that waits in ``path``."""
     where, how = device(), filter_.spec.release
     generator = torch.Generator(where).manual_seed(seed)
     filter_.to(where).eval()
