@@ -26,7 +26,7 @@ from privadv.models.shelf import NamedModel, Shelf
 from privadv.place import workspace
 from privadv.reports import REPORT
 from privadv.scratch import scratch
-from privadv.store import Blob, Store
+from privadv.store import Blob, DamagedError, Store
 from privadv.workspace import Workspace, with_store
 
 IMAGENET, SPORTS1M = "imagenet", "sports1m"
@@ -125,7 +125,7 @@ def played(store: Store, folder: Path) -> Found:
         if len(evidence) > 1:
             raise PrivadvError(f"{manifest}: is of several seeds, each with a filter of its own: name one seed's folder")
         # Its stages alone: what else a report says may be of another version.
-        stages = json.loads(store.get(evidence[0]))["stages"]
+        stages = json.loads(_stored(store, evidence[0], manifest))["stages"]
         game = Trained.model_validate(next(stage for stage in stages if stage["stage"] == "train_adversarial"))
     except (OSError, ValueError, TypeError, LookupError, StopIteration) as error:
         raise PrivadvError(f"{manifest}: is no report of a run ({' '.join(str(error).split())[:120]}): check the path") from None
@@ -133,10 +133,18 @@ def played(store: Store, folder: Path) -> Found:
         role: (
             NamedModel(kind=ref.kind, spec=ref.spec.model_dump(mode="json"), classes=getattr(ref, "classes", None),
                        weights=Blob(sha256=ref.weights.sha256, bytes=ref.weights.bytes), source=folder.name),
-            store.get(ref.weights),
+            _stored(store, ref.weights, manifest),
         )
         for role, ref in game.models.items()
     }  # fmt: skip
+
+
+def _stored(store: Store, blob: Blob, report: Path) -> bytes:
+    try:
+        return store.get(blob)
+    except DamagedError:
+        raise PrivadvError(f"{report}: the store here lacks what its game left: name the workspace that played it, or play it again "
+                           f"(the filter alone: privadv filter --model {report.parent})") from None
 
 
 def usual_name(path: Path, found: Found) -> str:

@@ -333,6 +333,13 @@ def test_the_command_says_a_mistake_in_one_line(
     assert "game/budget_1: tf_mobilenet, 3 classes" in capsys.readouterr().out
 
 
+def test_a_run_that_was_played_elsewhere_is_told_as_such(shelf: Shelf, tmp_path: Path) -> None:
+    elsewhere = {"sha256": "0" * 64, "bytes": 9}
+    (tmp_path / "report.json").write_text(json.dumps({"evidence": [elsewhere]}))
+    with pytest.raises(PrivadvError, match=r"report\.json: the store here lacks .* workspace that played it"):
+        weights.add(shelf, tmp_path, "old")
+
+
 def test_an_import_of_other_or_no_models_is_one_line(shelf: Shelf, tmp_path: Path) -> None:
     manifest = an_import(tmp_path / "game") / "manifest.json"
     facts = json.loads(manifest.read_text())
