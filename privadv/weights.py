@@ -143,8 +143,8 @@ def _stored(store: Store, blob: Blob, report: Path) -> bytes:
     try:
         return store.get(blob)
     except DamagedError:
-        raise PrivadvError(f"{report}: the store here lacks what its game left: name the workspace that played it, or play it again "
-                           f"(the filter alone: privadv filter --model {report.parent})") from None
+        raise PrivadvError(f"{report}: the store here lacks what its game left: name the workspace that played it, or play it "
+                           f"again (the filter alone: privadv filter --model {report.parent})") from None
 
 
 def usual_name(path: Path, found: Found) -> str:
