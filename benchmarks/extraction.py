@@ -107,13 +107,17 @@ def _ways(name: str, path: Path, repetitions: int) -> list[Row]:
 
     found: list[Row] = []
     for other, (way, package) in OTHERS.items():
-        if package in there:
-            numbers = wanted[::SEEK_STEP] if way == "opencv_seek" and not short else wanted
-            found += beside(other, partial(decoded_by, path, way, numbers))
-        else:
-            missing = f"not measured: {package} is not installed in {DECODERS.parents[1]}"
-            found.append(Row(what, "CPU ms/frame", other=other, note=missing))
+        numbers = wanted[::SEEK_STEP] if way == "opencv_seek" and not short else wanted
+        why = f"{package} is not installed in {DECODERS.parents[1]}"
+        try:
+            found += beside(other, partial(decoded_by, path, way, numbers)) if package in there else [_unmeasured(what, other, why)]
+        except subprocess.CalledProcessError:  # it has said on stderr what it could not read
+            found.append(_unmeasured(what, other, f"{package} did not read all of them"))
     return [*found, *beside("ffmpeg command", lambda: cost(lambda: scaled_away(path, wanted if short else [])).over(len(wanted)))]
+
+
+def _unmeasured(what: str, other: str, why: str) -> Row:
+    return Row(what, "CPU ms/frame", other=other, note=f"not measured: {why}")
 
 
 def scattered(count: int) -> list[int]:
