@@ -108,9 +108,11 @@ def _ways(name: str, path: Path, repetitions: int) -> list[Row]:
     found: list[Row] = []
     for other, (way, package) in OTHERS.items():
         numbers = wanted[::SEEK_STEP] if way == "opencv_seek" and not short else wanted
-        why = f"{package} is not installed in {DECODERS.parents[1]}"
+        if package not in there:
+            found.append(_unmeasured(what, other, f"{package} is not installed in {DECODERS.parents[1]}"))
+            continue
         try:
-            found += beside(other, partial(decoded_by, path, way, numbers)) if package in there else [_unmeasured(what, other, why)]
+            found += beside(other, partial(decoded_by, path, way, numbers))
         except subprocess.CalledProcessError:  # it has said on stderr what it could not read
             found.append(_unmeasured(what, other, f"{package} did not read all of them"))
     return [*found, *beside("ffmpeg command", lambda: cost(lambda: scaled_away(path, wanted if short else [])).over(len(wanted)))]
