@@ -17,7 +17,7 @@ from benchmarks.training import (
     STACKING,
     STEPS,
     Fixed,
-    c3d_flops,
+    flops,
     of_a_round,
     ours,
     plain_steps,
@@ -78,7 +78,7 @@ def _c3d(repetitions: int) -> list[Row]:
             loss = reader(clips).float().sum()
         loss.backward()
 
-    learnt, multiplied = SIZES.batch * 3 * c3d_flops(SIZES) / 1e12, 2 * SQUARE**3 / 1e12
+    learnt, multiplied = flops(learn) / 1e12, 2 * SQUARE**3 / 1e12
     pairs = paired(_finished(learn), _finished(lambda: square @ square), repetitions)
     rate = rates(C3D, "TFLOP/s", pairs, "wall", learnt, "bfloat16 matmul", multiplied)
     return [rate, *compared(C3D, GRAPH, paired(_finished(learn), _finished(captured(learn)), repetitions))[1:]]

@@ -25,6 +25,10 @@ from privadv.models.reader import ReaderSpec
 SEED_SECONDS = {"max": 17.6, "min": 9.7, "target": 43.2}
 """CPU seconds of the seed's own TensorFlow 1.8 code on two cores: K = 4, batch 2, 16 x 112 x 112, float32."""
 
+SIDE = 2000
+PRODUCT = 2 * SIDE**3 / 1e9
+"""GFLOP of a float32 matrix product of SIDE x SIDE."""
+
 SEED_MATMUL = 0.19
 """Wall seconds of a 2000 x 2000 float32 matrix product on the machine of SEED_SECONDS."""
 
@@ -102,6 +106,8 @@ def rows(repetitions: int) -> list[Row]:
             for how, pace in _paces(matmul).items():
                 other = f"that at our matmul's pace, {how}"
                 found.append(Row(what, "CPU s", mine_cpu, other, seed * pace, seed * pace / mine_cpu))
+            own, product = flops(mine[name]) / 1e9 / mine_cpu, PRODUCT / matmul.cpu
+            found.append(Row(what, "GFLOP/CPU s", own, "float32 matmul", product, own / product))
             bar.advance(1)
         found += [*of_a_round(costs, PAPER, "cpu"), *of_a_round(costs, PAPER, "wall")]
         keep_freed_memory()
@@ -208,7 +214,7 @@ def stacking(game: KBeam, feeds: Feeds) -> tuple[Work, Work]:
 
 
 def _matmul(repetitions: int) -> Cost:
-    square = torch.rand(2000, 2000)
+    square = torch.rand(SIDE, SIDE)
     return median(lambda: square @ square, max(5, repetitions))
 
 
@@ -227,13 +233,16 @@ def _ceiling(repetitions: int) -> list[Row]:
     """How much of a matrix product's rate a learning step of C3D reaches, by CPU seconds; and of the same product as a
     convolution, which is another library's, as C3D's are.
     """
-    square, reader, clips = torch.rand(2000, 2000), PAPER.c3d().build(ACTIONS), PAPER.clips()
-    pixels, weights = square.view(1, 2000, 40, 50), square.view(2000, 2000, 1, 1)
+    square, reader, clips = torch.rand(SIDE, SIDE), PAPER.c3d().build(ACTIONS), PAPER.clips()
+    pixels, weights = square.view(1, SIDE, 40, 50), square.view(SIDE, SIDE, 1, 1)
     keep_freed_memory()
-    work, product = PAPER.batch * 3 * c3d_flops() / 1e9, 2 * 2000**3 / 1e9
+
+    def learn() -> None:
+        reader(clips).sum().backward()
+
     return [
         rates("C3D forward and backward", "GFLOP/CPU s",
-              paired(lambda: reader(clips).sum().backward(), plain_product, repetitions), "cpu", work, name, product)
+              paired(learn, plain_product, repetitions), "cpu", flops(learn) / 1e9, name, PRODUCT)
         for name, plain_product in (
             ("float32 matmul", lambda: square @ square),
             ("the same as a 1x1 convolution", lambda: torch.conv2d(pixels, weights)),
@@ -241,10 +250,10 @@ def _ceiling(repetitions: int) -> list[Row]:
     ]  # fmt: skip
 
 
-def c3d_flops(sizes: Sizes = PAPER) -> float:
-    """Floating-point operations of one clip's forward pass through C3D."""
+def flops(work: Work) -> float:
+    """Floating-point operations of matrix products and convolutions that a call takes, its backward pass among them."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        sizes.c3d().build(ACTIONS)(sizes.clips()[:1])
+    with FlopCounterMode(display=False) as counter:
+        work()
     return counter.get_total_flops()
