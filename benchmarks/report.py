@@ -41,8 +41,8 @@ together to a round without validation, whose bars end no phase early. The seed'
 TensorFlow 1.8 code was measured once, on two cores of its own machine, so that its ratio is of no pairs. A matrix
 product took 0.19 s of the clock there, on how many threads is not known: the two rows *at our matmul's pace* say what its
 code would take here, if all of it is as much faster here as that product. Of GFLOP, clips and rounds a second the ratio is
-ours / theirs; operations are those of convolutions and matrix products alone. PyTorch computes matrix products and convolutions by different libraries, and the one may be slower than the
-processor allows: C3D is held against both. *Stacked* are
+ours / theirs; operations are those of convolutions and matrix products alone. PyTorch computes matrix products and
+convolutions by different libraries, and the one may be slower than the processor allows: C3D is held against both. *Stacked* are
 the same budget models with their weights along a new axis (`benchmarks/stacked.py`).""",
     "alternatives": """What the project does not do, or not by default, at the sizes above; below 1, it would be the cheaper way.
 *channels_last_3d* lays out C3D's weights and clips with the channels last; the per-frame networks have the like of it already.
