@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from benchmarks import gpu
-from benchmarks.measure import beside
-from benchmarks.report import Measured, markdown, show
+from benchmarks import gpu, section
+from benchmarks.report import markdown, show
 from privadv.errors import PrivadvError
 
 SECTIONS = ("training", "alternatives", "precision", "extraction", "feeding", "evaluation", "growth", "footprint", "gpu")
@@ -33,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     measured = []
     try:
         for name in names:
-            measured.append(_measure(name, wanted, command) if name == "gpu" else _apart(name, wanted, command))
+            measured.append(section.measured(name, wanted.repetitions, wanted.threads, command))
             # What has been measured is not lost to a later section's error.
             wanted.output.write_text(markdown(measured, wanted.output.read_text() if wanted.output.exists() else ""))
         show(measured)
@@ -41,25 +39,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"benchmarks: {names[len(measured)]}: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _apart(name: str, wanted: argparse.Namespace, command: str) -> Measured:
-    """A section in a process whose memory no other has used."""
-    from benchmarks.processes import apart
-
-    return apart(_measure, name, wanted, command).result
-
-
-def _measure(name: str, wanted: argparse.Namespace, command: str) -> Measured:
-    import torch
-
-    torch.set_num_threads(wanted.threads)
-    section = importlib.import_module(f"benchmarks.{name}")
-    with beside() as others:
-        rows = section.rows(wanted.repetitions)
-    repetitions = wanted.repetitions if getattr(section, "REPEATED", True) else 1
-    versions = tuple(getattr(section, "versions", list)())
-    return Measured(name, tuple(rows), command, repetitions, wanted.threads, others.share, versions)
 
 
 def _parser() -> argparse.ArgumentParser:
