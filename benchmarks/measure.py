@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -101,20 +100,12 @@ def median(work: Work, repetitions: int) -> Cost:
     return Cost(statistics.median(one.cpu for one in costs), statistics.median(one.wall for one in costs))
 
 
-@dataclass
-class Others:
-    """``share``: how much of the machine's cores other work took meanwhile, 0 to 1; None where the system does not say."""
-
-    share: float | None = None
-
-
-@contextlib.contextmanager
-def beside() -> Iterator[Others]:
-    """How busy the machine is with what neither this process nor those do that it waits for."""
-    others, before, own = Others(), _machine(), _processor()
-    yield others
-    if before and (after := _machine()) and after[1] > before[1]:
-        others.share = max(0.0, after[0] - before[0] - (_processor() - own)) / (after[1] - before[1])
+def busy(seconds: float = 2.0) -> float | None:
+    """The share of the cores, 0 to 1, that others work on while this process waits; None where the system does not say."""
+    before = _machine()
+    time.sleep(seconds)
+    after = _machine()
+    return (after[0] - before[0]) / (after[1] - before[1]) if before and after else None
 
 
 def _machine() -> tuple[float, float] | None:

@@ -85,7 +85,7 @@ launches of its kernels; a graph cannot hold a whole phase of the game, which re
 
 @dataclass(frozen=True)
 class Measured:
-    """A section's rows; ``others``: the share of the cores that other work took meanwhile; ``versions`` of what it ran beside our
+    """A section's rows; ``others``: the share of the cores that other work took before; ``versions`` of what it ran beside our
     packages.
     """
 
@@ -141,7 +141,7 @@ def _conditions(one: Measured) -> str:
     how = f"{_many(one.repetitions, 'repetition')}, {_many(one.threads, 'thread')} of torch"
     return (
         f"`{one.command}` on {time.strftime('%Y-%m-%d')}: {how}.\n"
-        f"{processor}, of which other work took {others}.{busy}\n"
+        f"{processor}, of which other work took {others} as it began.{busy}\n"
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}, {packages}."
     )
 

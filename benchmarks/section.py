@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from benchmarks.measure import beside
+from benchmarks.measure import busy
 from benchmarks.report import Measured
 
 
@@ -23,7 +23,6 @@ def here(name: str, repetitions: int, threads: int, command: str) -> Measured:
 
     torch.set_num_threads(threads)
     module = importlib.import_module(f"benchmarks.{name}")
-    with beside() as others:
-        rows = module.rows(repetitions)
+    others, rows = busy(), module.rows(repetitions)
     once, versions = not getattr(module, "REPEATED", True), tuple(getattr(module, "versions", list)())
-    return Measured(name, tuple(rows), command, 1 if once else repetitions, threads, others.share, versions)
+    return Measured(name, tuple(rows), command, 1 if once else repetitions, threads, others, versions)
