@@ -142,6 +142,6 @@ def _draw(lines: dict[str, list[list[Point]]]) -> None:
             axes[place, column].set(ylim=(0, None), ylabel=unit if column == 0 else "")
             axes[place, column].grid(alpha=0.3)
         axes[1, column].set(xlabel=AXES[axis], xlim=(0, None))
-    axes[1, 0].legend(fontsize=7, loc="lower left", ncols=2)
+    axes[1, 0].legend(fontsize=7, loc="center", ncols=2)
     FIGURE.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(FIGURE, dpi=110)
