@@ -135,9 +135,9 @@ def decoded_by(path: Path, way: str, wanted: list[int]) -> Cost:
     return Cost(found["cpu"], found["wall"]).over(len(wanted))
 
 
-def raw_frames(path: Path, options: str = "flags=bicubic") -> np.ndarray:
-    """All frames as the ffmpeg command scales them, RGB (N, H, W, 3)."""
-    raw = subprocess.run(_ffmpeg(path, options, [], "-"), stdout=subprocess.PIPE, check=True).stdout
+def exact_frames(path: Path) -> np.ndarray:
+    """All frames as the ffmpeg command scales them with our rounding, RGB (N, H, W, 3)."""
+    raw = subprocess.run(_ffmpeg(path, EXACT, [], "-"), stdout=subprocess.PIPE, check=True).stdout
     return np.frombuffer(raw, np.uint8).reshape(-1, *SIZE, 3)
 
 
@@ -183,7 +183,7 @@ def _lengths(name: str, path: Path) -> list[Row]:
 
 def _exact(name: str, path: Path) -> list[Row]:
     """Whether chosen frames are those of a full sequential decode by the ffmpeg command, and not their neighbours."""
-    every = raw_frames(path, EXACT).astype(int)
+    every = exact_frames(path).astype(int)
     wanted = np.linspace(0, len(every) - 1, SHORT).round().astype(int).tolist()
     right, worst = 0, 0
     for number, frame in zip(wanted, decode(path, wanted, SIZE).astype(int), strict=True):

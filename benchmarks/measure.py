@@ -114,8 +114,8 @@ def _machine() -> tuple[float, float] | None:
         user, nice, system, idle, waiting, *others = map(int, Path("/proc/stat").read_text().partition("\n")[0].split()[1:9])
     except (OSError, ValueError):
         return None
-    busy, ticks = user + nice + system + sum(others), os.sysconf("SC_CLK_TCK")
-    return busy / ticks, (busy + idle + waiting) / ticks
+    working, ticks = user + nice + system + sum(others), os.sysconf("SC_CLK_TCK")
+    return working / ticks, (working + idle + waiting) / ticks
 
 
 def _processor() -> float:

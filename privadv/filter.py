@@ -56,8 +56,9 @@ def _run(wanted: argparse.Namespace, raw_out: BinaryIO) -> int:
     if wanted.lag and not opened.step.needs.before:
         raise PrivadvError("--lag: this filter compares no frames: leave it out")
     source = _source(wanted, _scale(wanted, opened))
-    lag = wanted.lag or (opened.measured.lag(float(source.rate)) if opened.measured else 1)
-    for line in _facts(wanted, opened, lag, float(source.rate)):
+    rate = float(source.rate)
+    lag = wanted.lag or (opened.measured.lag(rate) if opened.measured else 1)
+    for line in _facts(wanted, opened, lag, rate):
         say(line)
     filter_ = FrameFilter(opened.step, Noise(wanted.seed), lag, opened.device)
     try:

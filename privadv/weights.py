@@ -26,7 +26,7 @@ from privadv.models.shelf import NamedModel, Shelf
 from privadv.place import workspace
 from privadv.reports import REPORT
 from privadv.scratch import scratch
-from privadv.store import Blob, DamagedError, Store
+from privadv.store import Blob, Store
 from privadv.workspace import Workspace, with_store
 
 IMAGENET, SPORTS1M = "imagenet", "sports1m"
@@ -140,11 +140,10 @@ def played(store: Store, folder: Path) -> Found:
 
 
 def _stored(store: Store, blob: Blob, report: Path) -> bytes:
-    try:
-        return store.get(blob)
-    except DamagedError:
+    if not store.entry(blob.key):
         raise PrivadvError(f"{report}: the store here lacks what its game left: name the workspace that played it, or play it "
-                           f"again (the filter alone: privadv filter --model {report.parent})") from None
+                           f"again (the filter alone: privadv filter --model {report.parent})")
+    return store.get(blob)
 
 
 def usual_name(path: Path, found: Found) -> str:

@@ -77,7 +77,8 @@ def test_one_graph_is_the_filter_at_every_size(how: dict[str, Any], spec: dict[s
             torch.nn.init.normal_(parameter)
     step = Step(filter_)
     exported = Graph(trace(filter_).SerializeToString(), step.needs, 1)
-    for height, width in ((step.needs.smallest,) * 2, (48, 50), (57, 91), (120, 160)):
+    sizes = [size for size in ((16, 16), (48, 48), (37, 91), (120, 160)) if min(size) >= step.needs.smallest]
+    for height, width in ((step.needs.smallest,) * 2, *sizes):
         assert difference(step, exported, video(height, width)) <= 2
 
 

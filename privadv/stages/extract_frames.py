@@ -26,7 +26,7 @@ from privadv.data.sampling import indices
 from privadv.data.shards import write_shards
 from privadv.data.synthetic import SyntheticConfig
 from privadv.data.synthetic_attributes import AttributesConfig
-from privadv.data.video import BadVideo, Media, count_frames, decode, frame_rate
+from privadv.data.video import BadVideo, Media, decode, extent
 from privadv.data.workers import in_order, worker_pool
 from privadv.errors import PrivadvError
 from privadv.stages.selection import Making, Part, Private, Selection, problem, refuse_leaks
@@ -175,7 +175,8 @@ def _extract(config: Config, selection: Selection, root: Root, source: Source) -
 
 
 def _read(config: Config, selection: Selection, source: Source, media: Media) -> _Outcome:
-    numbers = source.labelled(count_frames(media))
+    found = extent(media)
+    numbers = source.labelled(found.frames)
     if not numbers:
         raise BadVideo(Path(source.name), "has no frame that is labelled in full")
     if len(numbers) < selection.frames and config.too_short != "repeat":
@@ -194,7 +195,7 @@ def _read(config: Config, selection: Selection, source: Source, media: Media) ->
         Clip(f"{source.id}_c{number:03d}" if selection.clips > 1 else source.id, images[number], source.target,
              source.budget_at(chosen[number]), source.name, chosen[number], source.group)
         for number in range(len(chosen)))
-    return _Outcome(clips, len(numbers), frame_rate(media))
+    return _Outcome(clips, len(numbers), found.rate)
 
 
 def _accepted(

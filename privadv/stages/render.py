@@ -6,7 +6,6 @@ import itertools
 import math
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pydantic
@@ -84,8 +83,7 @@ def _rendered(
         for number, split in enumerate(SPLITS):
             array = bench.open(clips, split)
             draws = config.draws if split == "train" and _noisy(row, filter_) else 1
-            painted = bench.folder / f"{split}-painted.f32"
-            passes = _released(config, row, array, filter_, seed + number, draws, painted)
+            passes = _released(config, row, array, filter_, seed + number, draws)
             tape = variant(row).tape() if of_filter(row) else None
             passes = tape.recorded(passes) if tape else passes
             rendered = array.derive(bench.folder / f"{split}-{row.replace(':', '-')}.u8", passes, draws)
@@ -124,15 +122,15 @@ def _noisy(row: str, filter_: Degradation | None) -> bool:
 
 
 def _released(
-    config: Config, row: str, array: ClipArray, filter_: Degradation | None, seed: int, draws: int, painted: Path
+    config: Config, row: str, array: ClipArray, filter_: Degradation | None, seed: int, draws: int
 ) -> Iterator[np.ndarray]:
-    """What the row releases of all clips, ``draws`` times over; what a filter painted lies in ``painted`` meanwhile."""
+    """What the row releases of all clips, ``draws`` times over."""
     if filter_ is not None:
-        if variant(row).precision:  # a graph paints and releases in one
+        if draws == 1 or variant(row).precision:  # a graph paints and releases in one
             batches = itertools.chain.from_iterable(array.batches() for _ in range(draws))
             yield from filtered_batches(filter_, batches, seed)
         else:
-            yield from filtered_draws(filter_, array, seed, draws, painted)
+            yield from filtered_draws(filter_, array, seed, draws)
         return
     transform, generator = parse(row), torch.Generator().manual_seed(seed)
     if isinstance(transform, Mask):

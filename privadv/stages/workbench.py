@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -71,13 +70,13 @@ def filtered_batches(
 
 
 @torch.no_grad()
-def filtered_draws(filter_: Degradation, array: ClipArray, seed: int, draws: int, path: Path) -> Iterator[np.ndarray]:
-    """All clips as :func:`filtered_batches` gives them ``draws`` times over, but painted once: that waits in ``path``."""
+def filtered_draws(filter_: Degradation, array: ClipArray, seed: int, draws: int) -> Iterator[np.ndarray]:
+    """All clips as :func:`filtered_batches` gives them ``draws`` times over, but painted once: that waits beside them."""
     where, how = device(), filter_.spec.release
     generator = torch.Generator(where).manual_seed(seed)
     filter_.to(where).eval()
     shape = (len(array), 1 if how.gray else 3, *array.frames.shape[1:4])
-    kept = np.memmap(path, np.float32, "w+", shape=shape)
+    kept = np.memmap(array.path.with_name(f"painted-{array.path.name}"), np.float32, "w+", shape=shape)
     for draw in range(draws):
         for start in range(0, len(array), BATCH):
             place = slice(start, start + BATCH)

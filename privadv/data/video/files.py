@@ -51,31 +51,33 @@ class BadVideo(PrivadvError):
         return f"{self.path}: {self.reason}"
 
 
-def count_frames(media: Media) -> int:
-    """How many frames :func:`decode` will find, read from the packets alone where these are certain.
+@dataclass(frozen=True)
+class Extent:
+    """How many ``frames`` a video has, and how many a second, on average: None for a frame folder, or where nothing says."""
+
+    frames: int
+    rate: float | None = None
+
+
+def extent(media: Media) -> Extent:
+    """The frames that :func:`decode` will find, read from the packets alone where these are certain.
 
     Raises:
         BadVideo: the file is empty, no video, damaged or shorter than its container says.
     """
     if not isinstance(media, Path):
-        return len(media)
+        return Extent(len(media))
     tally = _Tally()
     with _open(media) as file:
+        rate = file.stream.average_rate
         for _ in _packets(file, tally):
             pass
-    return tally.packets if not tally.empty else sum(1 for _ in _frames(media))
+    return Extent(sum(1 for _ in _frames(media)) if tally.empty else tally.packets, float(rate) if rate else None)
 
 
-def frame_rate(media: Media) -> float | None:
-    """Frames a second, on average; None for a frame folder, or where the container does not say.
-
-    Raises:
-        BadVideo: as for :func:`count_frames`, but for what only the packets show.
-    """
-    if not isinstance(media, Path):
-        return None
-    with _open(media) as file:
-        return float(file.stream.average_rate) if file.stream.average_rate else None
+def count_frames(media: Media) -> int:
+    """The frames of :func:`extent`, which raises for it."""
+    return extent(media).frames
 
 
 def decode(media: Media, wanted: Sequence[int], size: tuple[int, int]) -> np.ndarray:
